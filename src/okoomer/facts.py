@@ -1,0 +1,123 @@
+"""What can be known of a machine at one instant: plain records that the kernel's readers fill and the policy reads.
+
+All sizes are bytes and all times seconds. A fact that this machine does not offer is None, never zero: a rule about
+it is then neither true nor false.
+"""
+
+from __future__ import annotations
+
+from okoomer.record import Record
+
+
+class Memory(Record):
+    """/proc/meminfo, in bytes (Documentation/filesystems/proc.rst)."""
+
+    total: int
+    free: int
+    available: int
+    anon: int = 0
+    file: int = 0
+    shmem: int = 0
+    slab_unreclaimable: int = 0
+    hugetlb: int = 0
+
+
+class Swap(Record):
+    """All swap areas together, in bytes, and how much of it lies on zram devices. No swap is 0 of 0."""
+
+    total: int = 0
+    free: int = 0
+    zram_total: int = 0
+    zram_free: int = 0
+
+
+class Zram(Record):
+    """All zram devices together, in bytes (Documentation/admin-guide/blockdev/zram.rst, mm_stat)."""
+
+    size: int
+    stored: int
+    used: int
+
+
+class Arc(Record):
+    """The ZFS cache, in bytes: it shrinks to `minimum` on demand, but MemAvailable does not count it."""
+
+    size: int
+    minimum: int
+
+
+class Stall(Record):
+    """One line of a pressure file: shares of time 0..1, and the total stalled time in seconds."""
+
+    avg10: float
+    avg60: float
+    avg300: float
+    total: float
+
+
+class Pressure(Record):
+    """One pressure file; `full` is absent where the kernel has no such line (cpu before 5.13)."""
+
+    some: Stall
+    full: Stall | None
+
+
+class Paging(Record):
+    """Cumulative flows since boot from /proc/vmstat, in bytes; `major_faults` and `oom_kills` are counts."""
+
+    swapin: int = 0
+    swapout: int = 0
+    refault_anon: int = 0
+    refault_file: int = 0
+    scan_kswapd: int = 0
+    scan_direct: int = 0
+    major_faults: int = 0
+    oom_kills: int = 0
+
+
+class Snapshot(Record):
+    """One reading of the machine.
+
+    `time` is in seconds on a clock that stands still while the machine sleeps; `asleep` is how long it has slept in
+    all. A change of `asleep` between two snapshots means that the machine was suspended between them.
+    """
+
+    time: float
+    memory: Memory
+    swap: Swap = Swap()
+    zram: Zram | None = None
+    arc: Arc | None = None
+    memory_pressure: Pressure | None = None
+    io_pressure: Pressure | None = None
+    cpu_pressure: Pressure | None = None
+    paging: Paging | None = None
+    asleep: float = 0.0
+
+
+class Process(Record):
+    """What a choice needs to know of one process. `started` and `session` as in /proc/PID/stat.
+
+    `anon`, `swap` and `shmem` are resident or swapped bytes; `growth` is in bytes per second over the last seconds,
+    None where nothing is known. Text that no selector asks for is left empty.
+    """
+
+    pid: int
+    parent: int
+    name: str
+    started: float
+    user: int = 0
+    session: int = 0
+    terminal: bool = False
+    threads: int = 1
+    anon: int = 0
+    swap: int = 0
+    shmem: int = 0
+    file: int = 0
+    adjustment: int = 0
+    oom_score: int = 0
+    growth: float | None = None
+    kernel_thread: bool = False
+    command: str = ""
+    executable: str = ""
+    cgroup: str = ""
+    tags: tuple[str, ...] = ()

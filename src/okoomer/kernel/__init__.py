@@ -1,0 +1,1 @@
+"""One module per interface of the kernel: reads and system calls, no opinions."""

@@ -1,0 +1,164 @@
+"""/proc/PID: one process.
+
+Reading any of these after a process was killed holds on to its memory while it is torn down, so nothing here is
+called for a process once it has its SIGKILL.
+"""
+
+from __future__ import annotations
+
+import os
+
+from okoomer.kernel.files import read
+from okoomer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
+#: include/linux/sched.h
+PF_KTHREAD = 0x00200000
+
+
+class Stat(Record):
+    """/proc/PID/stat: the fields that are used, `started` in seconds since boot."""
+
+    name: str
+    state: str
+    parent: int
+    session: int
+    terminal: bool
+    kernel_thread: bool
+    threads: int
+    started: float
+
+
+class Status(Record):
+    """/proc/PID/status: effective user, and resident and swapped bytes."""
+
+    user: int
+    anon: int
+    file: int
+    shmem: int
+    swap: int
+
+
+def text_of(raw: bytes) -> str:
+    """Names and paths as text, whatever bytes their owner chose."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def parse_stat(text: bytes) -> Stat:
+    """The name stands in parentheses and may itself hold any of them: what counts is the last one.
+
+    Raises:
+        ValueError, IndexError: It is not such a file.
+    """
+    opening, closing = text.index(b"("), text.rindex(b")")
+    fields = text[closing + 2 :].split()
+    return Stat(
+        name=text_of(text[opening + 1 : closing]),
+        state=text_of(fields[0]),
+        parent=int(fields[1]),
+        session=int(fields[3]),
+        terminal=fields[4] != b"0",
+        kernel_thread=bool(int(fields[6]) & PF_KTHREAD),
+        threads=int(fields[17]),
+        started=int(fields[19]) / TICKS,
+    )
+
+
+def parse_status(text: bytes) -> Status:
+    """Sizes are 0 for a kernel thread and for a process that is already letting go of its memory.
+
+    Raises:
+        ValueError, IndexError: It is not such a file.
+    """
+    numbers = {}
+    for line in text.splitlines():
+        key, _, rest = line.partition(b":")
+        if key in (b"Uid", b"RssAnon", b"RssFile", b"RssShmem", b"VmSwap"):
+            numbers[key] = rest.split()
+    user = int(numbers[b"Uid"][1])
+
+    def size(key: bytes) -> int:
+        return int(numbers[key][0]) * 1024 if key in numbers else 0
+
+    return Status(user, size(b"RssAnon"), size(b"RssFile"), size(b"RssShmem"), size(b"VmSwap"))
+
+
+def parse_cgroup(text: bytes) -> str:
+    """The path in the unified hierarchy, or, where there is none, in systemd's own of version 1."""
+    named = b""
+    for line in text.splitlines():
+        if line.startswith(b"0::"):
+            return text_of(line[3:])
+        if b":name=systemd:" in line:
+            named = line.split(b":", 2)[2]
+    return text_of(named)
+
+
+def pids(proc: str) -> Iterator[str]:
+    """The processes, as names of directories.
+
+    Raises:
+        OSError: /proc cannot be listed.
+    """
+    return (name for name in os.listdir(proc) if name[0] in "123456789" and name.isdecimal())
+
+
+def stat(proc: str, pid: int | str) -> Stat:
+    """Raises OSError or ValueError where the process is gone."""
+    return parse_stat(read(f"{proc}/{pid}/stat"))
+
+
+def threads(proc: str, pid: int) -> list[int]:
+    """The thread ids of a process, none if it is gone."""
+    try:
+        return [int(name) for name in os.listdir(f"{proc}/{pid}/task")]
+    except OSError:
+        return []
+
+
+def children(proc: str, pid: int) -> list[int]:
+    """The child processes of all threads of a process; none where the kernel was built without this list."""
+    found = []
+    for thread in threads(proc, pid):
+        try:
+            found += [int(child) for child in read(f"{proc}/{pid}/task/{thread}/children").split()]
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def command(proc: str, pid: int | str) -> str:
+    """The command line with spaces between arguments, at most 4 KiB of it; empty if there is none."""
+    try:
+        return text_of(read(f"{proc}/{pid}/cmdline").replace(b"\0", b" ").strip())
+    except OSError:
+        return ""
+
+
+def executable(proc: str, pid: int | str) -> str:
+    """The path of the program, or '' where it may not be seen."""
+    try:
+        return os.readlink(f"{proc}/{pid}/exe").removesuffix(" (deleted)")
+    except OSError:
+        return ""
+
+
+def cgroup(proc: str, pid: int | str) -> str:
+    """The cgroup's path with its leading slash, or ''."""
+    try:
+        return parse_cgroup(read(f"{proc}/{pid}/cgroup"))
+    except OSError:
+        return ""
+
+
+def number(proc: str, pid: int | str, name: str) -> int:
+    """A file that holds one number, such as oom_score_adj; 0 where it is absent."""
+    try:
+        return int(read(f"{proc}/{pid}/{name}", 32))
+    except (OSError, ValueError):
+        return 0
