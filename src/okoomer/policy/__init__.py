@@ -1,0 +1,1 @@
+"""Pure decisions: the policy's model, the engine that runs it and the choice of a victim."""

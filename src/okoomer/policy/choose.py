@@ -1,0 +1,311 @@
+"""Choosing: processes in, one victim and the ranked reasons out. Pure.
+
+What is ranked is what would come back, in bytes: anonymous memory, swap, and shared memory that nobody else holds.
+The kernel's oom_score is no guide here: since Linux 5.9 it gives an idle shell half of its scale, and a positive
+oom_score_adj makes a process of 5 MiB beat one of 5 GiB.
+"""
+
+from __future__ import annotations
+
+from okoomer.policy.family import Unit, ancestors, families
+from okoomer.policy.metrics import available
+from okoomer.policy.model import And, Comparison, Held, Not
+from okoomer.policy.select import matcher
+from okoomer.record import Record
+from okoomer.units import MIB, size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from okoomer.facts import Process, Snapshot
+    from okoomer.policy.model import Condition, Policy, Rule
+
+#: oom_score_adj of those whom the kernel never kills (Documentation/filesystems/proc.rst, 3.1).
+NEVER = -1000
+#: Tiers, taken in this order whatever the size.
+PREFERRED, ORDINARY, LAST = 0, 1, 2
+#: A unit is the culprit if it grew by this share of all growth, and in this many seconds by an eighth of the need.
+CULPRIT_SHARE = 0.5
+CULPRIT_SECONDS = 10.0
+#: So many ranked units are told.
+TOLD = 10
+
+
+class Candidate(Record):
+    """A unit that may end: `freed` bytes would come back, it grows by `growth` bytes per second (None: unknown)."""
+
+    kind: str
+    name: str
+    pids: tuple[int, ...]
+    freed: int
+    growth: float | None
+    tier: int
+    culprit: bool
+    score: float
+    why: str
+
+
+class Choice(Record):
+    """The victim, or None and in `refusal` why there is none; `ranking` is best first, the victim not always on top:
+    it may be a part of the best unit that is enough by itself."""
+
+    victim: Candidate | None
+    ranking: tuple[Candidate, ...]
+    need: int
+    least: int
+    refusal: str = ""
+
+
+def need_of(rule: Rule, snapshot: Snapshot) -> int:
+    """Bytes that have to come back: up to the rule's target, else up to its level of mem.available and a hundredth of
+    memory more, else up to a tenth of memory. At least a hundredth of memory: whoever acts needs some room afterwards.
+    """
+    total = snapshot.memory.total
+    level = level_of(rule.when, total)
+    if rule.target:
+        target = rule.target.value * (total if rule.target.share else 1)
+    else:
+        target = total / 10 if level is None else level + total / 100
+    return int(max(target - available(snapshot), total / 100))
+
+
+def level_of(condition: Condition, total: int) -> float | None:
+    """The bytes of mem.available below which a condition can hold, or None if it does not depend on them."""
+    if isinstance(condition, Comparison):
+        if condition.metric != "mem.available" or condition.operator not in ("<", "<="):
+            return None
+        return condition.threshold * (total if condition.share else 1)
+    if isinstance(condition, Held):
+        return level_of(condition.condition, total)
+    if isinstance(condition, Not):
+        return None
+    levels = [level for part in condition.parts if (level := level_of(part, total)) is not None]
+    if not levels:
+        return None
+    return min(levels) if isinstance(condition, And) else max(levels)
+
+
+def least_of(rule: Rule, total: int) -> int:
+    """The bytes that a victim must give back to be worth its end: the rule's, else a hundredth of memory, at least
+    4 MiB and at most 64 MiB."""
+    if rule.least:
+        return int(rule.least.value * (total if rule.least.share else 1))
+    return max(4 * MIB, min(total // 100, 64 * MIB))
+
+
+def choose(
+    rule: Rule,
+    policy: Policy,
+    snapshot: Snapshot,
+    processes: Iterable[Process],
+    me: int = 0,
+    aside: frozenset[int] = frozenset(),
+) -> Choice:
+    """Whom a rule ends on this machine.
+
+    Args:
+        processes: Those that matter and their ancestors.
+        me: Our own pid: neither it nor its ancestors are ever chosen.
+        aside: Pids that were tried before and would not die.
+    """
+    by_pid = {process.pid: process for process in processes}
+    need, least = need_of(rule, snapshot), least_of(rule, snapshot.memory.total)
+    protects = protection(rule, policy, by_pid, me, aside)
+    comes_last, preferred = matcher((*rule.avoid, *policy.avoid)), matcher((*rule.prefer, *policy.prefer))
+    supervises = matcher(policy.supervisors)
+
+    def untouchable(process: Process) -> bool:
+        return bool(protects(process))
+
+    def apart(process: Process) -> bool:
+        # A session leader with a terminal is a shell that somebody types into, whatever its name.
+        shell = process.terminal and process.pid == process.session
+        return shell or bool(supervises(process) or comes_last(process))
+
+    if rule.unit == "process":
+        units = [Unit("process", p, (p,), []) for p in by_pid.values() if not untouchable(p)]
+    else:
+        units = families(by_pid, untouchable, apart)
+        chosen_apart = {unit.root.pid for unit in units}
+        units += [
+            Unit("process", p, (p,), [])
+            for p in by_pid.values()
+            if p.pid not in chosen_apart and not untouchable(p) and preferred(p)
+        ]
+
+    weigh = _Scale(rule, by_pid.values(), need)
+
+    def candidate(unit: Unit) -> Candidate:
+        root = unit.root
+        if unit.kind == "group":
+            tier, because = ORDINARY, ""
+        elif apart(root):
+            tier, because = LAST, comes_last(root) or supervises(root) or "a shell with a terminal"
+        else:
+            written = preferred(root)
+            tier, because = (PREFERRED, written) if written else (ORDINARY, "")
+        found = weigh.candidate(unit, tier, because)
+        # What is preferred goes first only if it is enough by itself: a crumb in front of every hog helps nobody.
+        return found if tier != PREFERRED or found.freed >= need else weigh.candidate(unit, ORDINARY, because)
+
+    ranked = sorted(
+        ((candidate(unit), unit) for unit in units),
+        key=lambda pair: (pair[0].tier, not pair[0].culprit, -pair[0].score, pair[0].pids),
+    )
+    worth = [(found, unit) for found, unit in ranked if found.freed >= least]
+    ranking = tuple(found for found, _ in (worth or ranked)[:TOLD])
+    if not worth:
+        return Choice(None, ranking, need, least, _nobody(ranking, least))
+    best, unit = worth[0]
+    homeless = ownerless(snapshot, by_pid.values())
+    if best.freed < need and best.freed < homeless // 4:
+        refusal = (
+            f"{size(homeless)} belong to no process (tmpfs, shared or kernel memory) and ending one cannot free them; "
+            f"the best to be had is {best.name} with {size(best.freed)}"
+        )
+        return Choice(None, ranking, need, least, refusal)
+    part = smallest(unit, need, lambda inner: weigh.candidate(inner, best.tier, ""))
+    return Choice(best if part is unit else candidate(part), ranking, need, least)
+
+
+def protection(
+    rule: Rule, policy: Policy, processes: dict[int, Process], me: int, aside: frozenset[int] = frozenset()
+) -> Callable[[Process], str]:
+    """A function that says why a process must not be touched, or ''."""
+    spared = matcher((*rule.spare, *policy.spare))
+    above = ancestors(processes, me)
+
+    def protects(process: Process) -> str:
+        if process.kernel_thread or process.pid == 2:
+            return "a kernel thread"
+        if process.pid == 1:
+            return "init"
+        if process.pid in above:
+            return "okoomer itself" if process.pid == me else "a parent of okoomer"
+        if process.adjustment <= NEVER:
+            return "oom_score_adj -1000"
+        if process.pid in aside:
+            return "would not die"
+        written = spared(process)
+        return f"spared by {written}" if written else ""
+
+    return protects
+
+
+def smallest(unit: Unit, need: int, weigh: Callable[[Unit], Candidate]) -> Unit:
+    """The smallest part of a unit that frees enough and is to blame.
+
+    A single child that covers the need and has most of the weight is taken alone: the tool, not the one who called
+    it. Else those that the program itself has marked as expendable, by an oom_score_adj above its own as browsers
+    give background tabs, most expendable first, until they are enough. Else the whole.
+    """
+    while True:
+        whole = weigh(unit)
+        if not unit.inside:
+            return unit
+        parts = [(weigh(part), part) for part in unit.inside]
+        best, part = max(parts, key=lambda pair: pair[0].score)
+        if best.freed >= need and 2 * best.score >= whole.score and (2 * (best.growth or 0) >= (whole.growth or 0)):
+            unit = part
+            continue
+        expendable = [(found, part) for found, part in parts if part.root.adjustment > max(0, unit.root.adjustment)]
+        expendable.sort(key=lambda pair: (-pair[1].root.adjustment, -pair[0].freed))
+        taken: list[Unit] = []
+        freed = 0
+        for found, part in expendable:
+            taken.append(part)
+            freed += found.freed
+            if freed >= need:
+                return taken[0] if len(taken) == 1 else Unit("group", taken[0].root, (), taken)
+        return unit
+
+
+def ownerless(snapshot: Snapshot, processes: Iterable[Process]) -> int:
+    """Bytes that no process holds and no reclaim gives back: tmpfs and shared memory beyond what is mapped, huge
+    pages, kernel memory."""
+    memory = snapshot.memory
+    mapped = max((process.shmem for process in processes), default=0)
+    return max(0, memory.shmem - mapped) + memory.hugetlb + memory.slab_unreclaimable
+
+
+class _Scale:
+    """Weighs units by the rule's rank."""
+
+    def __init__(self, rule: Rule, processes: Iterable[Process], need: int) -> None:
+        self._rule = rule
+        self._need = need
+        everyone = list(processes)
+        self._growth = sum(max(0.0, process.growth or 0.0) for process in everyone)
+        self._shared = sorted((p for p in everyone if p.shmem), key=lambda p: -p.shmem)
+
+    def candidate(self, unit: Unit, tier: int, because: str) -> Candidate:
+        members = unit.members()
+        freed = sum(p.anon + p.swap for p in members) + self._private_shmem(members)
+        known = [p.growth for p in members if p.growth is not None]
+        growth = sum(known) if known else None
+        share = (growth or 0) / self._growth if self._growth else 0.0
+        culprit = (
+            self._rule.rank == "freed"
+            and freed >= self._need
+            and share >= CULPRIT_SHARE
+            and 8 * CULPRIT_SECONDS * (growth or 0) >= self._need
+        )
+        why = [f"{size(freed)} would come back"]
+        if growth and share >= 0.05:
+            why.append(f"grows by {size(growth)}/s, {share:.0%} of all growth")
+        if culprit:
+            why.append("the culprit")
+        if because:
+            why.append(("comes last: " if tier == LAST else "preferred by ") + because)
+        count = f" and {len(members) - 1} more" if len(members) > 1 else ""
+        return Candidate(
+            kind=unit.kind,
+            name=unit.root.name + count,
+            pids=tuple(p.pid for p in members),
+            freed=freed,
+            growth=growth,
+            tier=tier,
+            culprit=culprit,
+            score=self._score(members, freed, growth),
+            why="; ".join(why),
+        )
+
+    def _score(self, members: list[Process], freed: int, growth: float | None) -> float:
+        rank = self._rule.rank
+        if rank == "rss":
+            return sum(p.anon + p.file + p.shmem for p in members)
+        if rank == "growth":
+            return growth or 0.0
+        if rank == "oom_score":
+            return max(p.oom_score for p in members)
+        # Whoever lowered its oom_score_adj asked to be taken later, in that proportion.
+        lowered = min(0, max(p.adjustment for p in members)) / 1000
+        return (sum(p.swap for p in members) if rank == "swap" else freed) * (1 + lowered)
+
+    def _private_shmem(self, members: list[Process]) -> int:
+        """Shared memory that goes with the unit: what its greatest holder maps beyond the greatest holder outside.
+        A worker of a database that maps the same pool as its siblings frees none of it."""
+        inside = max((p.shmem for p in members), default=0)
+        if not inside:
+            return 0
+        pids = {p.pid for p in members}
+        outside = next((p.shmem for p in self._shared if p.pid not in pids), 0)
+        return max(0, inside - outside)
+
+
+def _nobody(ranking: tuple[Candidate, ...], least: int) -> str:
+    if not ranking:
+        return "there is no process that may be touched"
+    return f"the best to be had is {ranking[0].name} with {size(ranking[0].freed)}; less than {size(least)} is in vain"
+
+
+def needs_of(policy: Policy) -> frozenset[str]:
+    """The kinds of selectors that a policy uses: what has to be read of a process beyond its sizes."""
+    selectors = [*policy.prefer, *policy.avoid, *policy.spare, *policy.supervisors]
+    for rule in policy.rules:
+        selectors += [*rule.prefer, *rule.avoid, *rule.spare]
+    kinds = {selector.kind for selector in selectors}
+    if any(rule.rank == "oom_score" for rule in policy.rules):
+        kinds.add("oom_score")
+    return frozenset(kinds)

@@ -1,0 +1,277 @@
+"""The engine: snapshots in, verdicts out. A pure state machine without clock, file or global.
+
+The guard, `why --machine`, `check` and every test run this one; there is no other place where a condition is judged.
+Truth has three values: a condition about something that this machine does not offer is unknown, and a rule acts only
+on what is true.
+"""
+
+from __future__ import annotations
+
+from okoomer.policy.history import Series
+from okoomer.policy.metrics import AVERAGE, COUNT, FLOW, FORECAST, LEVEL, METRICS, STALL
+from okoomer.policy.model import And, Comparison, Held, Not, Or
+from okoomer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from okoomer.facts import Snapshot
+    from okoomer.policy.metrics import Metric
+    from okoomer.policy.model import Condition, Policy, Rule
+
+QUIET, HOLDING, FIRED = "quiet", "holding", "fired"
+
+#: Bytes per second by which memory can fall at the fastest that is plausible: several cores faulting huge pages in.
+#: A core clears some 10 GB/s; earlyoom assumes 6, and ramps of 10 GB/s were the fastest to be measured here.
+FILL_RATE = 10 * 1024**3
+#: The same for swap: what the fastest disks and zram take.
+SWAP_FILL_RATE = 4 * 1024**3
+#: Seconds after which a reading that may jump at any time (flows, averages, ratios, forecasts) is looked at again.
+GLANCE = 0.5
+#: Seconds of the past from which the forecast is taken.
+FORECAST_WINDOW = 5.0
+
+
+class RuleVerdict(Record):
+    """A rule at one instant; `values` are its metrics with their readings in bytes, seconds and shares."""
+
+    name: str
+    state: str
+    values: tuple[tuple[str, float | None], ...]
+
+
+class Verdict(Record):
+    """What the policy says of one snapshot.
+
+    `act` is the index of the rule that acts, `warnings` of those that only warn and do so now, `soonest` the seconds
+    before which no rule can fire however fast memory fills.
+    """
+
+    time: float
+    rules: tuple[RuleVerdict, ...]
+    act: int | None
+    warnings: tuple[int, ...]
+    soonest: float
+
+
+class Engine:
+    """Runs a policy over successive snapshots.
+
+    With `triggers` somebody else (the kernel's pressure triggers) tells when a stall begins, so `soonest` need not
+    allow for one that begins unseen.
+    """
+
+    def __init__(self, policy: Policy, triggers: bool = False) -> None:
+        self.policy = policy
+        self.triggers = triggers
+        self._snapshot: Snapshot | None = None
+        self._series: dict[str, Series] = {}
+        self._rules = [_RuleState(rule) for rule in policy.rules]
+        for rule in policy.rules:
+            for comparison in comparisons(rule):
+                self._watch(comparison)
+
+    def step(self, snapshot: Snapshot, acting: bool = False) -> Verdict:
+        """The verdict on the next snapshot.
+
+        Args:
+            snapshot: Its time must not be before that of the last one.
+            acting: An act is in flight: no rule starts another, and rests begin when it ends.
+        """
+        last, self._snapshot = self._snapshot, snapshot
+        if last and snapshot.asleep != last.asleep:
+            # What was read before a suspend says nothing of the machine that woke up.
+            self._forget()
+        for name, series in self._series.items():
+            value = METRICS[name].read(snapshot)
+            if value is None:
+                series.clear()
+            else:
+                series.add(snapshot.time, value)
+
+        verdicts, act, warnings, soonest = [], None, [], float("inf")
+        for index, state in enumerate(self._rules):
+            rule = state.rule
+            self._judge(state)
+            rested = state.fired and snapshot.time >= state.rested
+            if state.warns and rested:
+                # A warning stands in nobody's way, and without a rest it is given once.
+                warnings.append(index)
+                state.rested = snapshot.time + rule.rest if rule.rest else float("inf")
+            elif state.warns and not state.fired and not rule.rest:
+                state.rested = float("-inf")
+            elif not state.warns and rested and not acting and act is None:
+                act = index
+                state.rested = snapshot.time + rule.rest
+            elif not state.warns and acting and state.fired:
+                state.rested = snapshot.time + rule.rest
+            verdicts.append(RuleVerdict(rule.name, state.name, self._values(rule)))
+            if not (state.fired and state.warns):
+                soonest = min(soonest, 0.0 if state.fired else self._soonest(rule.when, state))
+        return Verdict(snapshot.time, tuple(verdicts), act, tuple(warnings), soonest)
+
+    def value(self, metric: str, over: float = 0.0) -> float | None:
+        """The present value of a metric: bytes, shares, seconds, or per second over a window."""
+        assert self._snapshot is not None
+        definition = METRICS[metric]
+        if metric == FORECAST:
+            slope = self._series[metric].slope(FORECAST_WINDOW) if metric in self._series else None
+            left = definition.read(self._snapshot)
+            if slope is None or left is None:
+                return None
+            return left / -slope if slope < 0 else float("inf")
+        if definition.windowed:
+            return self._series[metric].rate(over) if metric in self._series else None
+        return definition.read(self._snapshot)
+
+    # --- conditions ---------------------------------------------------------------------------------------------
+
+    def _judge(self, state: _RuleState) -> None:
+        assert self._snapshot is not None
+        rule, now = state.rule, self._snapshot.time
+        state.holding = False
+        true = self._truth(rule.when, state, now) is True
+        if state.fired and rule.until is not None:
+            # Hysteresis: what has fired goes on until the machine is well again, not merely better.
+            state.fired = self._truth(rule.until, state, now) is not True
+        else:
+            state.fired = true
+
+    def _truth(self, condition: Condition, state: _RuleState, now: float) -> bool | None:
+        if isinstance(condition, Comparison):
+            return self.holds(condition)
+        if isinstance(condition, Held):
+            # Each part is judged at each step, whatever the others say, so that no hold time is ever stale.
+            inner = self._truth(condition.condition, state, now)
+            if inner is not True:
+                state.since.pop(condition, None)
+                return inner
+            held = now - state.since.setdefault(condition, now)
+            if held + 1e-9 >= condition.seconds:
+                return True
+            state.holding = True
+            return False
+        if isinstance(condition, Not):
+            inner = self._truth(condition.part, state, now)
+            return None if inner is None else not inner
+        truths = [self._truth(part, state, now) for part in condition.parts]
+        decisive = isinstance(condition, Or)
+        if decisive in truths:
+            return decisive
+        return None if None in truths else not decisive
+
+    def holds(self, comparison: Comparison) -> bool | None:
+        """Whether a comparison holds at present; None if it is about something that is not offered here."""
+        value, threshold = self.value(comparison.metric, comparison.over), self._threshold(comparison)
+        if value is None:
+            return None
+        return OPERATORS[comparison.operator](value, threshold)
+
+    def _threshold(self, comparison: Comparison) -> float:
+        assert self._snapshot is not None
+        total = METRICS[comparison.metric].total
+        return comparison.threshold * (total(self._snapshot) if comparison.share and total else 1.0)
+
+    # --- how long nothing can happen ----------------------------------------------------------------------------
+
+    def _soonest(self, condition: Condition, state: _RuleState) -> float:
+        """Seconds before which a condition cannot become true; inf if it is about something absent."""
+        if isinstance(condition, And):
+            return max(self._soonest(part, state) for part in condition.parts)
+        if isinstance(condition, Or):
+            return min(self._soonest(part, state) for part in condition.parts)
+        if isinstance(condition, Held):
+            assert self._snapshot is not None
+            since = state.since.get(condition)
+            if since is not None:
+                return max(0.0, condition.seconds - (self._snapshot.time - since))
+            return self._soonest(condition.condition, state) + condition.seconds
+        if isinstance(condition, Not):
+            return GLANCE
+        return self._soonest_comparison(condition)
+
+    def _soonest_comparison(self, comparison: Comparison) -> float:
+        metric = METRICS[comparison.metric]
+        value, threshold = self.value(metric.name, comparison.over), self._threshold(comparison)
+        if value is None:
+            return GLANCE if metric.windowed and self._offered(metric) else float("inf")
+        if OPERATORS[comparison.operator](value, threshold):
+            return 0.0
+        distance = abs(value - threshold)
+        if metric.kind == LEVEL:
+            return distance / (SWAP_FILL_RATE if metric.name.startswith("swap.") else FILL_RATE)
+        rising = comparison.operator in (">", ">=")
+        if metric.kind in (STALL, AVERAGE) and rising and self.triggers and metric.name.startswith("psi.memory."):
+            return float("inf")
+        # A stall cannot grow faster than time passes.
+        return distance * comparison.over if metric.kind == STALL and rising else GLANCE
+
+    # --- what is remembered -------------------------------------------------------------------------------------
+
+    def _watch(self, comparison: Comparison) -> None:
+        metric = METRICS[comparison.metric]
+        if metric.kind in (STALL, FLOW, COUNT) or metric.name == FORECAST:
+            series = self._series.setdefault(metric.name, Series(growing=metric.name != FORECAST))
+            series.window = max(series.window, comparison.over or FORECAST_WINDOW)
+
+    def _offered(self, metric: Metric) -> bool:
+        assert self._snapshot is not None
+        return metric.read(self._snapshot) is not None
+
+    def _values(self, rule: Rule) -> tuple[tuple[str, float | None], ...]:
+        values: dict[str, float | None] = {}
+        for comparison in comparisons(rule):
+            if comparison.metric not in values:
+                values[comparison.metric] = self.value(comparison.metric, comparison.over)
+        return tuple(values.items())
+
+    def _forget(self) -> None:
+        for series in self._series.values():
+            series.clear()
+        for state in self._rules:
+            state.since.clear()
+
+
+class _RuleState:
+    """What the engine remembers of one rule: since when its held conditions are true, and until when it rests."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.warns = all(step.kind == "warn" for step in rule.steps)
+        self.since: dict[Held, float] = {}
+        self.fired = False
+        self.holding = False
+        self.rested = float("-inf")
+
+    @property
+    def name(self) -> str:
+        return FIRED if self.fired else HOLDING if self.holding else QUIET
+
+
+OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<": lambda value, threshold: value < threshold,
+    "<=": lambda value, threshold: value <= threshold,
+    ">": lambda value, threshold: value > threshold,
+    ">=": lambda value, threshold: value >= threshold,
+}
+
+
+def comparisons(rule: Rule) -> Iterator[Comparison]:
+    """All comparisons of a rule, those of `until` last."""
+    yield from inside(rule.when)
+    if rule.until:
+        yield from inside(rule.until)
+
+
+def inside(condition: Condition) -> Iterator[Comparison]:
+    """All comparisons of a condition, in the order in which they are written."""
+    if isinstance(condition, Comparison):
+        yield condition
+    elif isinstance(condition, Held):
+        yield from inside(condition.condition)
+    elif isinstance(condition, Not):
+        yield from inside(condition.part)
+    else:
+        for part in condition.parts:
+            yield from inside(part)

@@ -1,0 +1,160 @@
+"""The metrics that a condition can name: one table from which parser, engine, help and documentation come."""
+
+from __future__ import annotations
+
+from okoomer.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from okoomer.facts import Pressure, Snapshot
+
+#: An amount of bytes at an instant. A percentage means that share of `Metric.total`.
+LEVEL = "level"
+#: Stalled time: the reading is a growing total of seconds, the value is its share of a window.
+STALL = "stall"
+#: A share of time that the kernel averages itself.
+AVERAGE = "average"
+#: A growing total of bytes; the value is bytes per second over a window.
+FLOW = "flow"
+#: A growing count; the value is events per second over a window.
+COUNT = "count"
+#: A plain number.
+RATIO = "ratio"
+#: Seconds until something happens.
+TIME = "time"
+
+
+class Metric(Record):
+    """One name of the language.
+
+    `read` gives the reading in bytes, seconds, shares or counts, or None where the machine does not offer it;
+    `total` what a percentage of a level refers to, in bytes. `text` says in words what it is and where it comes from.
+    """
+
+    name: str
+    kind: str
+    text: str
+    read: Callable[[Snapshot], float | None]
+    total: Callable[[Snapshot], float] | None = None
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the value is taken over a window, so that `over` applies."""
+        return self.kind in (STALL, FLOW, COUNT)
+
+
+#: The window, in seconds, of a stall or flow that names none.
+DEFAULT_WINDOW = 1.0
+
+
+def available(snapshot: Snapshot) -> int:
+    """Bytes that can be had without swapping: MemAvailable, and what ZFS would give back of its cache."""
+    arc = snapshot.arc
+    return snapshot.memory.available + (max(0, arc.size - arc.minimum) if arc else 0)
+
+
+def effective_swap(snapshot: Snapshot) -> int:
+    """Bytes that swap can still take off memory.
+
+    A byte on a disk is a byte won. A page that goes to zram stays in memory at the measured ratio (stored : used), so
+    only the difference is won; a device that has stored nothing yet is taken to halve what it gets.
+    """
+    swap, zram = snapshot.swap, snapshot.zram
+    disk = swap.free - swap.zram_free
+    stored, used = (zram.stored, zram.used) if zram and zram.stored else (2, 1)
+    return disk + int(swap.zram_free * max(0.0, 1 - used / stored))
+
+
+def _memory_total(snapshot: Snapshot) -> float:
+    return snapshot.memory.total
+
+
+def _swap_total(snapshot: Snapshot) -> float:
+    return snapshot.swap.total
+
+
+def _level(
+    name: str, text: str, read: Callable[[Snapshot], float | None], total: Callable[[Snapshot], float] = _memory_total
+) -> Metric:
+    return Metric(name, LEVEL, text, read, total)
+
+
+def _of_pressure(resource: str, line: str, field: str) -> Callable[[Snapshot], float | None]:
+    def read(snapshot: Snapshot) -> float | None:
+        pressure: Pressure | None = getattr(snapshot, f"{resource}_pressure")
+        stall = getattr(pressure, line) if pressure else None
+        return getattr(stall, field) if stall else None
+
+    return read
+
+
+def _flow(name: str, text: str, *fields: str, kind: str = FLOW) -> Metric:
+    def read(snapshot: Snapshot) -> float | None:
+        return sum(getattr(snapshot.paging, field) for field in fields) if snapshot.paging else None
+
+    return Metric(name, kind, text, read)
+
+
+def _pressure_metrics() -> list[Metric]:
+    metrics = []
+    for resource in ("memory", "io", "cpu"):
+        for line, who in (("some", "at least one task"), ("full", "all tasks at once")):
+            name, wait = f"psi.{resource}.{line}", f"{who} waited for {resource}"
+            text = f"share of time in which {who} waited for {resource}, from the totals of /proc/pressure/{resource}"
+            metrics.append(Metric(name, STALL, text, _of_pressure(resource, line, "total")))
+            for average in ("avg10", "avg60", "avg300"):
+                text = f"share of the last {average[3:]} s in which {wait}, as the kernel averages it"
+                metrics.append(Metric(f"{name}.{average}", AVERAGE, text, _of_pressure(resource, line, average)))
+    return metrics
+
+
+#: Computed by the engine from its history: the one metric that no single snapshot can give.
+FORECAST = "forecast.exhausted"
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in [
+        _level("mem.total", "memory that the kernel manages (MemTotal)", lambda s: s.memory.total),
+        _level("mem.free", "memory that nothing uses (MemFree)", lambda s: s.memory.free),
+        _level("mem.available", "memory to be had without swapping (MemAvailable, and what ZFS gives back)", available),
+        _level("mem.anon", "anonymous memory of processes (AnonPages)", lambda s: s.memory.anon),
+        _level("mem.file", "page cache (Cached less Shmem, and Buffers)", lambda s: s.memory.file),
+        _level("mem.shmem", "shared memory and tmpfs (Shmem)", lambda s: s.memory.shmem),
+        _level("mem.slab", "kernel memory that stays (SUnreclaim)", lambda s: s.memory.slab_unreclaimable),
+        _level("swap.total", "swap of all areas (SwapTotal)", lambda s: s.swap.total, _swap_total),
+        _level("swap.free", "free swap (SwapFree); without swap 0 bytes and 0 %", lambda s: s.swap.free, _swap_total),
+        _level("swap.used", "used swap", lambda s: s.swap.total - s.swap.free, _swap_total),
+        _level("swap.effective", "memory that swap can still win, zram at its ratio", effective_swap, _swap_total),
+        _level("zram.used", "memory that zram devices occupy", lambda s: s.zram.used if s.zram else None),
+        _level(
+            "zram.stored",
+            "bytes stored in zram devices, before compression",
+            lambda s: s.zram.stored if s.zram else None,
+            lambda s: s.zram.size if s.zram else 0,
+        ),
+        Metric(
+            "zram.ratio",
+            RATIO,
+            "compression of zram: stored bytes for each byte used",
+            lambda s: s.zram.stored / s.zram.used if s.zram and s.zram.used else None,
+        ),
+        *_pressure_metrics(),
+        _flow("vm.swapin", "bytes swapped in (pswpin)", "swapin"),
+        _flow("vm.swapout", "bytes swapped out (pswpout)", "swapout"),
+        _flow("vm.refault", "evicted bytes read again (workingset_refault_*)", "refault_anon", "refault_file"),
+        _flow("vm.refault.anon", "anonymous bytes swapped in again (workingset_refault_anon)", "refault_anon"),
+        _flow("vm.refault.file", "bytes of files read again (workingset_refault_file)", "refault_file"),
+        _flow("vm.scan", "bytes that reclaim looked at (pgscan_*)", "scan_kswapd", "scan_direct"),
+        _flow("vm.scan.direct", "bytes that tasks had to look at themselves (pgscan_direct)", "scan_direct"),
+        _flow("vm.major_faults", "page faults that read from a disk (pgmajfault)", "major_faults", kind=COUNT),
+        _flow("vm.oom_kills", "kills by the kernel itself (oom_kill)", "oom_kills", kind=COUNT),
+        Metric(
+            FORECAST,
+            TIME,
+            "seconds until memory and effective swap are gone at the rate of the last seconds",
+            lambda s: available(s) + effective_swap(s),
+        ),
+    ]
+}

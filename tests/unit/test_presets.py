@@ -1,0 +1,106 @@
+"""The policies that come with okoomer: whom they know, and what they do on which machine."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from okoomer.facts import Memory, Pressure, Process, Snapshot, Stall, Swap, Zram
+from okoomer.policy import source
+from okoomer.policy.engine import Engine
+from okoomer.policy.language import PRESETS, load
+from okoomer.policy.select import matcher
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_read_at_once(name: str) -> None:
+    source.parser.cache_clear()
+    begun = time.process_time()
+    policy = load(name)
+    assert time.process_time() - begun < 0.5
+    assert policy.name == name and policy.supervisors and policy.avoid
+
+
+def test_names_are_as_short_as_the_kernel_cuts_them() -> None:
+    policy = load("server")
+    for selector in (*policy.supervisors, *policy.avoid):
+        assert selector.kind == "name"
+        for name in selector.pattern.split("|"):
+            assert len(re.sub(r"\\|\.\*|\?|\[.*\]\*", "", name)) <= 15, name
+    match = matcher(policy.supervisors)
+    for name in ("tmux: server", "sshd-session", "gnome-terminal-", "Runner.Listener", "containerd-shim"):
+        assert match(Process(pid=5, parent=1, name=name, started=0.0)), name
+    for name in ("postgres", "java", "firefox", "python3", "cc1plus", "node"):
+        assert not match(Process(pid=5, parent=1, name=name, started=0.0)), name
+
+
+def fired(name: str, snapshots: list[Snapshot]) -> set[str]:
+    engine = Engine(load(name))
+    verdicts = [engine.step(snapshot) for snapshot in snapshots]
+    return {rule.name for rule in verdicts[-1].rules if rule.state == "fired"}
+
+
+def machine(
+    total: float,
+    available: float,
+    swap: tuple[float, float] = (0, 0),
+    full: float = 0.0,
+    some: float = 0.0,
+    zram: Zram | None = None,
+) -> list[Snapshot]:
+    """Ten seconds of a machine: sizes in GiB, stalls as shares of time."""
+
+    def stall(share: float, at: float) -> Stall:
+        return Stall(share, share, share, share * at)
+
+    memory = Memory(int(total * GIB), 0, int(available * GIB))
+    areas = [int(size * GIB) for size in swap]
+    in_zram = areas if zram else [0, 0]
+    return [
+        Snapshot(
+            at / 4,
+            memory,
+            Swap(areas[0], areas[1], in_zram[0], in_zram[1]),
+            zram=zram,
+            memory_pressure=Pressure(stall(max(some, full), at / 4), stall(full, at / 4)),
+        )
+        for at in range(41)
+    ]
+
+
+FULL_ZRAM = Zram(4 * GIB, 4 * GIB, GIB)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    ("snapshots", "acts"),
+    [
+        (machine(16, 8), False),  # nothing at all
+        (machine(16, 9, some=0.15, full=0.05), False),  # a large file is copied
+        (machine(8, 4, swap=(4, 0), zram=FULL_ZRAM), False),  # idle pages fill zram
+        (machine(8, 0.4, swap=(8, 6)), False),  # little memory, much swap, no pain
+        (machine(256, 12), False),  # 5 %, and yet enough
+        (machine(256, 200, full=0.9), False),  # a container against its own limit
+        (machine(1, 0.025), True),  # no swap, no memory
+        (machine(256, 0.7), True),
+        (machine(8, 0.2, swap=(8, 0.3)), True),
+        (machine(8, 0.2, swap=(4, 0.0), zram=FULL_ZRAM), True),
+        (machine(8, 0.1, swap=(64, 60), full=0.5), True),  # thrashing with a great deal of free swap
+        (machine(64, 0.9, swap=(64, 60), some=0.8, full=0.05), True),  # the same, on many processors
+    ],
+)
+def test_what_is_ended_on_which_machine(name: str, snapshots: list[Snapshot], acts: bool) -> None:
+    kills = {rule.name for rule in load(name).rules if rule.steps[-1].kind == "kill"}
+    assert bool(fired(name, snapshots) & kills) is acts
+
+
+def test_a_warning_comes_before_and_ends_only_when_it_is_clearly_better() -> None:
+    assert fired("desktop", machine(8, 0.8)) == {"early"}
+    later = [Snapshot(11.0, Memory(8 * GIB, 0, GIB))]
+    assert fired("desktop", machine(8, 0.8) + later) == {"early"}
+    later = [Snapshot(11.0, Memory(8 * GIB, 0, 2 * GIB))]
+    assert fired("desktop", machine(8, 0.8) + later) == set()

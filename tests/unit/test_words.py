@@ -1,0 +1,92 @@
+"""A policy in plain words."""
+
+from __future__ import annotations
+
+import pytest
+
+from okoomer.policy import words
+from okoomer.policy.language import PRESETS, load, parse
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "expected"),
+    [
+        ("mem.available", 0, "0 B"),
+        ("mem.available", 1023, "1023 B"),
+        ("mem.available", 1536, "1.5 KiB"),
+        ("mem.available", 1024**2 - 1, "1 MiB"),
+        ("mem.available", 400 * 1024**2, "400 MiB"),
+        ("mem.available", 1.25 * 1024**3, "1.2 GiB"),
+        ("mem.available", 3 * 1024**4, "3 TiB"),
+        ("mem.available", 5000 * 1024**4, "5000 TiB"),
+        ("psi.memory.full", 0.2, "20 %"),
+        ("psi.memory.full.avg10", 0.1234, "12.3 %"),
+        ("vm.swapin", 10 * 1024**2, "10 MiB/s"),
+        ("vm.major_faults", 100.0, "100/s"),
+        ("zram.ratio", 2.75, "2.8"),
+        ("forecast.exhausted", 0.5, "500 ms"),
+        ("forecast.exhausted", 2.5, "2.5 s"),
+        ("forecast.exhausted", 90.0, "1.5 min"),
+        ("forecast.exhausted", 100.0, "100 s"),
+        ("forecast.exhausted", 5400.0, "1.5 h"),
+        ("forecast.exhausted", float("inf"), "never"),
+    ],
+)
+def test_quantities(metric: str, value: float, expected: str) -> None:
+    assert words.quantity(metric, value) == expected
+
+
+POLICY = """
+avoid = []
+supervisors = ["name:make"]
+[[rule]]
+name = "low"
+when = "(mem.available < 6% or swap.free <= 10%) for 2s and not psi.memory.full > 20% over 500ms for 1min"
+until = "mem.available > 1GiB and zram.stored < 5%"
+prefer = ["cmdline:--type=renderer"]
+avoid = ["name:a", "name:b"]
+spare = ["user:0"]
+steps = ["warn 10s", "term 5s", "kill"]
+target = "10%"
+least = "64MiB"
+rest = "2s"
+[[rule]]
+name = "early"
+when = "mem.available < 12%"
+steps = ["warn"]
+"""
+
+
+def test_a_policy_in_words() -> None:
+    assert words.describe(parse(POLICY, "p.toml")) == [
+        'Rule 1, "low", acts when (mem.available is below 6 % of memory or swap.free is at most 10 % of swap)'
+        " for 2 s and not (psi.memory.full over 500 ms is above 20 % for 1 min).",
+        "  Once begun, it goes on until mem.available is above 1 GiB and zram.stored is below 5 % of its whole.",
+        "  It warns and waits up to 10 s, then asks the chosen to end (SIGTERM) and waits up to 5 s, "
+        "then kills the chosen (SIGKILL).",
+        "  Its choice is a process with all that it started, whose end gives most memory back.",
+        "  It wants 10 % of memory to be available afterwards.",
+        "  It ends nothing that gives back less than 64 MiB.",
+        "  These go first: cmdline:--type=renderer.",
+        "  These come last: name:a, name:b.",
+        "  These are never touched: user:0.",
+        "  Then it rests for 2 s.",
+        'Rule 2, "early", acts when mem.available is below 12 % of memory.',
+        "  It warns.",
+        "For all rules:",
+        "  What runs below these is chosen rather than they, who come last: name:make.",
+        "Where:",
+        "  mem.available is memory to be had without swapping (MemAvailable, and what ZFS gives back).",
+        "  swap.free is free swap (SwapFree); without swap 0 bytes and 0 %.",
+        "  psi.memory.full is share of time in which all tasks at once waited for memory, from the totals of "
+        "/proc/pressure/memory.",
+        "  zram.stored is bytes stored in zram devices, before compression.",
+    ]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_in_words(name: str) -> None:
+    lines = words.describe(load(name))
+    assert all(line.isprintable() for line in lines)
+    for rule in load(name).rules:
+        assert any(f'"{rule.name}"' in line for line in lines)
