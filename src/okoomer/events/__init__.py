@@ -1,0 +1,1 @@
+"""What happens, as typed events: log lines, JSON, the journal and `why` are views of the same stream."""

@@ -1,0 +1,125 @@
+"""Events as text: JSON for programs, a sentence for people. Whatever a process calls itself comes out harmless."""
+
+from __future__ import annotations
+
+from _json import encode_basestring_ascii
+
+from okoomer.events import model
+from okoomer.record import Record
+from okoomer.units import size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def harmless(text: str) -> str:
+    """Text without anything that could forge a line, colour a terminal or hide itself: what does not print is
+    written as an escape, and so is the backslash, so that no two texts look alike."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def to_json(value: Any) -> str:
+    """JSON of plain values and records, in ASCII and on one line. What is infinite or unknown is null."""
+    if value is None or value is True or value is False:
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return str(encode_basestring_ascii(value))
+    if isinstance(value, (int, float)):
+        return repr(value) if value == value and abs(value) != float("inf") else "null"
+    if isinstance(value, Record):
+        return to_json(dict(zip(value._fields, value, strict=True)))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{to_json(str(key))}: {to_json(item)}" for key, item in value.items()) + "}"
+    return "[" + ", ".join(to_json(item) for item in value) + "]"
+
+
+def as_fields(event: Record) -> dict[str, Any]:
+    """An event as what JSON shows of it: `values` as an object by metric."""
+    fields = dict(zip(event._fields, event, strict=True))
+    if "values" in fields:
+        fields["values"] = dict(fields["values"])
+    return fields
+
+
+def line(event: Record, at: float, sequence: int) -> str:
+    """An event as one JSON object: when (Unix time), which, and its fields."""
+    head = {"at": round(at, 6), "sequence": sequence, "event": type(event).__name__.lower()}
+    return to_json(head | as_fields(event))
+
+
+def reading(metric: str, value: float | None) -> str:
+    """A metric's value for people."""
+    if value is None:
+        return f"{metric} unknown"
+    family = metric.split(".")[0]
+    if family == "psi":
+        return f"{metric} {value:.1%}"
+    if family == "forecast":
+        return f"{metric} {value:.0f} s" if value < 1e9 else f"{metric} never"
+    if metric in ("zram.ratio", "vm.major_faults", "vm.oom_kills"):
+        return f"{metric} {value:.1f}"
+    return f"{metric} {size(value)}" + ("/s" if family == "vm" else "")
+
+
+def readings(values: tuple[tuple[str, float | None], ...]) -> str:
+    return ", ".join(reading(metric, value) for metric, value in values)
+
+
+def some_pids(pids: tuple[int, ...]) -> str:
+    """Pids for people: all of a few, else how many."""
+    if len(pids) <= 4:
+        return "pid " + " ".join(map(str, pids))
+    return f"pid {pids[0]} and {len(pids) - 1} more"
+
+
+def sentence(event: Record) -> tuple[int, str]:
+    """An event as its syslog priority and one line for people."""
+    e: Any = event
+    kind = type(event)
+    if kind is model.Started:
+        swap = size(e.swap) if e.swap else "none"
+        mode = " (dry run: nobody is touched)" if e.dry_run else ""
+        return model.NOTICE, (
+            f"okoomer {e.version} guards {size(e.memory)} of memory, swap {swap}, "
+            f"by policy {harmless(e.policy)}: {', '.join(map(harmless, e.rules))}{mode}"
+        )
+    if kind is model.Stopped:
+        return model.NOTICE, f"stopped by {e.signal}"
+    if kind is model.RuleChanged:
+        priority = model.WARNING if e.state == "fired" else model.INFO
+        return priority, f"rule {harmless(e.rule)} {e.state}: {readings(e.values)}"
+    if kind is model.Warned:
+        return model.WARNING, f"rule {harmless(e.rule)} warns: {harmless(e.text)}"
+    if kind is model.Chosen:
+        done = "would take" if e.dry_run else "takes"
+        return model.WARNING, (
+            f"rule {harmless(e.rule)} {done} {harmless(e.name)} ({some_pids(e.pids)}): {harmless(e.why)}; "
+            f"{size(e.need)} needed; {e.reason}: {readings(e.values)}"
+        )
+    if kind is model.Refused:
+        return model.WARNING, f"rule {harmless(e.rule)} fired, but nobody's end would help: {harmless(e.why)}"
+    if kind is model.Recovered:
+        done = "the victim may go on" if e.asked else "nobody was touched"
+        return model.NOTICE, f"rule {harmless(e.rule)}: memory came back, {done}"
+    if kind is model.Signalled:
+        lost = f", not to {some_pids(e.lost)}" if e.lost else ""
+        return model.WARNING, f"{e.signal} to {harmless(e.name)} ({some_pids(e.pids)}){lost}"
+    if kind is model.Died:
+        return model.NOTICE, (
+            f"{harmless(e.name)} ({some_pids(e.pids)}) is gone after {e.seconds:.3f} s, {size(e.came_back)} came back"
+        )
+    if kind is model.Stuck:
+        return model.WARNING, (
+            f"{harmless(e.name)} ({some_pids(e.pids)}) is set aside after {e.seconds:.1f} s: {harmless(e.why)}"
+        )
+    if kind is model.Trouble:
+        return (model.NOTICE if e.over else model.WARNING), ("again well: " if e.over else "") + harmless(e.text)
+    if kind is model.Changed:
+        return model.NOTICE, harmless(e.text)
+    if kind is model.Late:
+        done = f"the watchdog killed {harmless(e.name)} (pid {e.pid})" if e.pid else "the watchdog killed nobody"
+        return model.ALERT, f"the loop hung for {e.seconds:.1f} s; {done}"
+    raise TypeError(f"not an event: {kind.__name__}")

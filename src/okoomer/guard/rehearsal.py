@@ -1,0 +1,118 @@
+"""The rehearsal: every path that an emergency takes is walked once at the start, on a child of our own.
+
+Afterwards all code and data that the guard needs has been in memory, so locking it keeps it there; and what a sandbox
+or a missing permission forbids shows now and not when memory has run out.
+"""
+
+from __future__ import annotations
+
+import os
+from errno import ENOSYS, EPERM
+from time import sleep
+
+from okoomer.events import model
+from okoomer.events.text import line, sentence
+from okoomer.guard.ladder import Ladder
+from okoomer.guard.scan import descendants, look, scan
+from okoomer.guard.victim import Hands, hasten
+from okoomer.kernel import clock
+from okoomer.kernel.syscalls import process_mrelease
+from okoomer.policy.choose import choose, needs_of, protection
+from okoomer.policy.engine import FIRED, Engine, RuleVerdict, Verdict
+from okoomer.policy.metrics import available
+from okoomer.policy.model import Step
+from okoomer.policy.reason import reason_of
+from okoomer.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import SIG_IGN, SIGKILL, SIGTERM, pause, signal
+
+    from okoomer.guard.sense import Sense
+    from okoomer.kernel.machine import Machine
+    from okoomer.policy.model import Policy
+    from okoomer.record import Record
+else:
+    from _signal import SIG_IGN, SIGKILL, SIGTERM, pause, signal
+
+#: Seconds after which a rehearsal that does not end is given up.
+LIMIT = 3.0
+
+
+def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[str]:
+    """Walks through an emergency. Returns in sentences what would not work here."""
+    lacks = []
+    if os.geteuid() != 0:
+        lacks.append("not root: only processes of this user can be ended, and none can be hastened")
+    snapshot = sense.snapshot()
+    engine = Engine(policy)
+    verdict = engine.step(snapshot)
+    events: list[Record] = []
+    wants = needs_of(policy)
+    try:
+        found = scan(machine.proc, clock.since_boot(), 0, wants, floor=0)
+    except OSError as error:
+        return [*lacks, f"processes cannot be listed: {error.strerror}"]
+    if found.seen and not any(process.pid == 1 for process in found.processes) and os.geteuid() != 0:
+        lacks.append("/proc hides the processes of others (hidepid)")
+    rule = policy.rules[0]
+    choice = choose(rule, policy, snapshot, found.processes, me)
+    reason_of(rule, engine)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            signal(SIGTERM, SIG_IGN)
+            while True:
+                pause()
+        finally:
+            os._exit(0)
+    try:
+        process = look(machine.proc, child, wants)
+        if process is None:
+            return [*lacks, "a process just started cannot be seen in /proc"]
+        descendants(machine.proc, [child], {child}, wants)
+        protection(rule, policy, {child: process}, me)(process)
+        harsh = replace(rule, steps=(Step("warn"), Step("term", 0.02), Step("kill")))
+        ladder = Ladder(Hands(machine.proc, None), events.append, (harsh,))
+        fired = Verdict(0.0, (RuleVerdict(rule.name, FIRED, verdict.rules[0].values),), 0, (), 0.0)
+        began = now = clock.monotonic()
+        ladder.begin(0, process.name, [process], 0, available(snapshot), now)
+        while ladder.busy(now) and now - began < LIMIT:
+            sleep(0.002)
+            now = clock.monotonic()
+            ladder.advance(now, available(snapshot), fired)
+        if not any(isinstance(event, model.Died) for event in events):
+            lacks.append("a child of our own could not be killed: a sandbox may forbid it")
+    finally:
+        os.kill(child, SIGKILL)
+        lacks += _reap(child)
+        os.waitpid(child, 0)
+    for event in (*events, model.Refused(rule.name, choice.refusal, ())):
+        sentence(event)
+        line(event, 0.0, 0)
+    return lacks
+
+
+def _reap(child: int) -> list[str]:
+    """Whether priorities may be raised and memory reaped: tried on a child that is dead already, where the answer of
+    a kernel that can is that there is nothing left to do."""
+    lacks = []
+    try:
+        os.setpriority(os.PRIO_PROCESS, child, -20)
+    except PermissionError:
+        lacks.append("priorities cannot be raised (CAP_SYS_NICE): a hog that gets no CPU dies slowly")
+    except OSError:
+        pass
+    hasten([child])
+    pidfd = os.pidfd_open(child)
+    try:
+        process_mrelease(pidfd)
+    except OSError as error:
+        if error.errno == ENOSYS:
+            lacks.append("this kernel has no process_mrelease (Linux 5.15)")
+        elif error.errno == EPERM:
+            lacks.append("process_mrelease is forbidden: a sandbox may be in the way")
+    finally:
+        os.close(pidfd)
+    return lacks

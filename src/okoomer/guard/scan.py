@@ -1,0 +1,153 @@
+"""Scanning: the processes of a machine, as far as a choice needs them.
+
+In two phases, because the price of a scan is the number of files opened, about 10 us each: one small file for every
+process gives an upper bound of what it could free; only those for whom that matters are looked at closely, and of
+their ancestors just who they are.
+"""
+
+from __future__ import annotations
+
+from okoomer.facts import Process
+from okoomer.kernel import process as kernel
+from okoomer.kernel.files import read
+from okoomer.record import Record, replace
+from okoomer.units import MIB
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+#: So many processes at most are looked at closely.
+CLOSELY = 256
+#: Nobody smaller is looked at closely: an idle shell or a sleeping helper.
+FLOOR = 2 * MIB
+#: A process younger than this grew to what it is at least this fast.
+YOUNG = 10.0
+
+
+class Scan(Record):
+    """Processes looked at closely and their ancestors; `seen` counts all. `time` is in seconds since boot."""
+
+    time: float
+    processes: tuple[Process, ...]
+    seen: int
+
+
+def scan(
+    proc: str, now: float, swap_used: int, wants: frozenset[str], floor: int = FLOOR, earlier: Scan | None = None
+) -> Scan:
+    """The processes that could matter.
+
+    A process that goes away while it is read is left out; nothing that a single process does ends the scan.
+
+    Args:
+        proc: Where /proc is.
+        now: Seconds since boot.
+        swap_used: Bytes of swap in use: what a process might have there besides what is resident.
+        wants: Kinds of selectors for which more has to be read (`cmdline`, `exe`, `unit`, `cgroup`, `oom_score`).
+        floor: Bytes below which nobody is looked at closely.
+        earlier: A scan some seconds ago, from which growth is taken.
+
+    Raises:
+        OSError: /proc cannot be listed.
+    """
+    bounds = []
+    seen = 0
+    for pid in kernel.pids(proc):
+        seen += 1
+        try:
+            _size, resident, shared, _text, _lib, data, _dirty = read(f"{proc}/{pid}/statm", 128).split()
+            resident_bytes, swappable = int(resident), int(data) - int(resident) + int(shared)
+        except (OSError, ValueError):
+            continue
+        bound = resident_bytes * kernel.PAGE + min(swap_used, max(0, swappable) * kernel.PAGE)
+        if bound >= floor:
+            bounds.append((bound, pid))
+    bounds.sort(reverse=True)
+
+    found: dict[int, Process] = {}
+    for _bound, pid in bounds[:CLOSELY]:
+        process = look(proc, int(pid), wants)
+        if process:
+            found[process.pid] = process
+    for process in list(found.values()):
+        _add_ancestors(proc, process.parent, wants, found)
+    known = {process.pid: process for process in earlier.processes} if earlier else {}
+    processes = tuple(_with_growth(process, now, earlier, known) for process in found.values())
+    return Scan(now, processes, seen)
+
+
+def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Process | None:
+    """One process in detail, or None where it is gone (or letting go of its memory)."""
+    try:
+        stat = kernel.stat(proc, pid)
+        status = kernel.parse_status(read(f"{proc}/{pid}/status")) if sizes else None
+    except (OSError, ValueError, IndexError, KeyError):
+        return None
+    return Process(
+        pid=pid,
+        parent=stat.parent,
+        name=stat.name,
+        started=stat.started,
+        user=status.user if status else 0,
+        session=stat.session,
+        terminal=stat.terminal,
+        threads=stat.threads,
+        anon=status.anon if status else 0,
+        swap=status.swap if status else 0,
+        shmem=status.shmem if status else 0,
+        file=status.file if status else 0,
+        adjustment=kernel.number(proc, pid, "oom_score_adj"),
+        oom_score=kernel.number(proc, pid, "oom_score") if "oom_score" in wants else 0,
+        kernel_thread=stat.kernel_thread,
+        command=kernel.command(proc, pid) if "cmdline" in wants else "",
+        executable=kernel.executable(proc, pid) if "exe" in wants else "",
+        cgroup=kernel.cgroup(proc, pid) if wants & {"unit", "cgroup"} else "",
+    )
+
+
+def still(proc: str, process: Process) -> bool:
+    """Whether a pid is still the process that was seen: pids are used again, start times are not."""
+    try:
+        return kernel.stat(proc, process.pid).started == process.started
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def descendants(proc: str, roots: Iterable[int], known: set[int], wants: frozenset[str]) -> list[Process]:
+    """Processes below the given ones that are not known yet: small ones that the scan passed over, and those born
+    since."""
+    found = []
+    pending = list(roots)
+    for pid in pending:
+        for child in kernel.children(proc, pid):
+            if child in known:
+                continue
+            known.add(child)
+            process = look(proc, child, wants)
+            if process:
+                found.append(process)
+                pending.append(child)
+    return found
+
+
+def _add_ancestors(proc: str, pid: int, wants: frozenset[str], found: dict[int, Process]) -> None:
+    while pid > 0 and pid not in found:
+        process = look(proc, pid, wants, sizes=False)
+        if process is None:
+            return
+        found[pid] = process
+        pid = process.parent
+
+
+def _with_growth(process: Process, now: float, earlier: Scan | None, known: Mapping[int, Process]) -> Process:
+    mine = process.anon + process.swap + process.shmem
+    age = now - process.started
+    if earlier and process.started < earlier.time < now:
+        before = known.get(process.pid)
+        # Who was below the floor then has grown from almost nothing.
+        then = before.anon + before.swap + before.shmem if before else 0
+        return replace(process, growth=(mine - then) / (now - earlier.time))
+    if 0 <= age < YOUNG:
+        return replace(process, growth=mine / max(age, 0.1))
+    return process

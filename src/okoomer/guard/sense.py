@@ -1,0 +1,127 @@
+"""Sensing: the kernel's facts as a Snapshot."""
+
+from __future__ import annotations
+
+from okoomer.facts import Snapshot, Swap
+from okoomer.kernel import arc, clock, meminfo, pressure, swaps, vmstat, zram
+from okoomer.kernel.files import Source, read
+from okoomer.policy.engine import comparisons
+from okoomer.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from okoomer.facts import Zram
+    from okoomer.kernel.machine import Machine
+    from okoomer.policy.model import Policy
+
+#: Seconds after which it is looked again which zram devices there are.
+DEVICES_AGE = 60.0
+#: What can be read beyond memory, swap and the ZFS cache.
+EVERYTHING = frozenset(("memory_pressure", "io_pressure", "cpu_pressure", "paging", "zram"))
+
+
+class Unreadable(Exception):
+    """This machine's memory cannot be read at all: nothing can be guarded here."""
+
+
+class Sense:
+    """Reads a machine again and again. After the first reading nothing that is unreadable stops it: the last good
+    reading stands and `troubles` says so."""
+
+    def __init__(
+        self, machine: Machine, wants: Iterable[str] = EVERYTHING, now: Callable[[], float] = clock.monotonic
+    ) -> None:
+        proc, wants = machine.proc, frozenset(wants)
+        self._machine = machine
+        self._now = now
+        self._memory = Source(f"{proc}/meminfo", meminfo.parse)
+        self._arc = Source(f"{proc}/spl/kstat/zfs/arcstats", arc.parse, 16384)
+        self._swaps = Source(f"{proc}/swaps", swaps.parse)
+        self._paging = Source(f"{proc}/vmstat", vmstat.parse, 16384) if "paging" in wants else None
+        self._pressure = {
+            resource: Source(f"{proc}/pressure/{resource}", pressure.parse, 512)
+            for resource in ("memory", "io", "cpu")
+            if f"{resource}_pressure" in wants
+        }
+        self._wants_zram = "zram" in wants
+        self._devices: list[str] = []
+        self._devices_read = float("-inf")
+        self._swap_total = -1
+        self._has_arc = self._arc.read() is not None or bool(self._arc.trouble)
+
+    def snapshot(self) -> Snapshot:
+        """The machine now.
+
+        Raises:
+            Unreadable: /proc/meminfo has never been readable.
+        """
+        found = self._memory.read()
+        if found is None:
+            raise Unreadable(self._memory.trouble or f"{self._memory.path} is missing")
+        memory, swap = found
+        time = self._now()
+        swap = self._on_zram(swap)
+        readings = {resource: source.read() for resource, source in self._pressure.items()}
+        return Snapshot(
+            time=time,
+            memory=memory,
+            swap=swap,
+            zram=self._zram(swap, time) if self._wants_zram else None,
+            arc=self._arc.read() if self._has_arc else None,
+            memory_pressure=readings.get("memory"),
+            io_pressure=readings.get("io"),
+            cpu_pressure=readings.get("cpu"),
+            paging=self._paging.read() if self._paging else None,
+            asleep=clock.asleep() if self._machine.live else 0.0,
+        )
+
+    def troubles(self) -> Iterator[str]:
+        """What cannot be read or understood at present."""
+        sources = [self._memory, self._arc, self._swaps, *self._pressure.values(), self._paging]
+        return (source.trouble for source in sources if source and source.trouble)
+
+    def _on_zram(self, swap: Swap) -> Swap:
+        found = self._swaps.read() if swap.total and self._wants_zram else None
+        if not found:
+            return swap
+        total, free = (min(part, limit) for part, limit in zip(found, (swap.total, swap.free), strict=True))
+        return replace(swap, zram_total=total, zram_free=free)
+
+    def _zram(self, swap: Swap, time: float) -> Zram | None:
+        # A device only matters once it is swapped on, so a change of swap's size is when to look at once.
+        if swap.total != self._swap_total or time - self._devices_read > DEVICES_AGE:
+            self._devices = zram.devices(self._machine.sys)
+            self._swap_total, self._devices_read = swap.total, time
+        return zram.read_all(self._devices) if self._devices else None
+
+
+def wants_of(policy: Policy) -> frozenset[str]:
+    """The facts that a policy's metrics are read from, so that nothing else is read."""
+    wants = set()
+    for rule in policy.rules:
+        for comparison in comparisons(rule):
+            family, _, rest = comparison.metric.partition(".")
+            if family == "psi":
+                wants.add(rest.split(".")[0] + "_pressure")
+            elif family == "vm":
+                wants.add("paging")
+            elif family in ("zram", "forecast") or comparison.metric == "swap.effective":
+                wants.add("zram")
+    return frozenset(wants)
+
+
+def recorded_clock(directory: str) -> float:
+    """The instant, in seconds, at which a machine was recorded.
+
+    Raises:
+        Unreadable: The directory's file `clock` is missing or is not one number.
+    """
+    path = f"{directory}/clock"
+    try:
+        return float(read(path))
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror}") from error
+    except ValueError:
+        raise Unreadable(f"{path}: expected seconds as one number") from None

@@ -1,0 +1,152 @@
+"""Telling: each event into the ring, and as a line for whoever reads along. It never waits for a reader."""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, socket
+from _thread import allocate_lock
+from select import POLLOUT, poll
+from time import time
+
+from okoomer.events.ring import Ring
+from okoomer.events.text import line, sentence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from okoomer.record import Record
+
+JOURNAL = "/run/systemd/journal/socket"
+#: A pipe that polls writable takes this much without waiting (pipe(7), PIPE_BUF).
+AT_ONCE = 4096
+
+
+class Stream:
+    """A descriptor that is written to only while it takes the text at once; lines that it cannot take are counted
+    and the count is told as soon as it can."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.lost = 0
+        self._poller = poll()
+        self._poller.register(fd, POLLOUT)
+
+    def write(self, text: str) -> None:
+        """Writes one line, if that is possible now. Longer lines are written in pieces."""
+        if self.lost:
+            text = f"({self.lost} lines were lost: nobody read them)\n{text}"
+        raw = text.encode("utf-8", "backslashreplace") + b"\n"
+        while raw:
+            try:
+                ready = self._poller.poll(0)
+                if not ready or not ready[0][1] & POLLOUT:
+                    self.lost += 1
+                    return
+                raw = raw[os.write(self.fd, raw[:AT_ONCE]) :]
+            except OSError:
+                self.lost += 1
+                return
+        self.lost = 0
+
+
+class Tell:
+    """Takes events.
+
+    Args:
+        ring: Where the latest are kept, or None.
+        as_json: JSON lines on standard output instead of sentences on standard error.
+        live: Keep a line with the present state below the sentences (a terminal).
+    """
+
+    def __init__(self, ring: Ring | None, as_json: bool, live: bool = False) -> None:
+        self._ring = ring
+        self._json = as_json
+        self._stream = Stream(1 if as_json else 2)
+        self._live = live and not as_json
+        self._journal = None if as_json else journal()
+        self._prefixed = not as_json and "JOURNAL_STREAM" in os.environ
+        self._sequence = 0
+        # The watchdog speaks while the loop hangs, perhaps in the middle of a line.
+        self._lock = allocate_lock()
+
+    def __call__(self, event: Record) -> None:
+        """Tells one event. Nothing that goes wrong here reaches the caller."""
+        locked = self._lock.acquire(timeout=0.1)
+        try:
+            self._tell(event)
+        finally:
+            if locked:
+                self._lock.release()
+
+    def state(self, text: str) -> None:
+        """Renews the live line."""
+        if self._live:
+            try:
+                width = os.get_terminal_size(2).columns
+                os.write(2, f"\r\033[K{text[: width - 1]}".encode())
+            except OSError:
+                self._live = False
+
+    def _tell(self, event: Record) -> None:
+        at = time()
+        sequence = self._ring.sequence if self._ring else self._sequence + 1
+        self._sequence = sequence
+        text = line(event, at, sequence)
+        if self._ring:
+            self._ring.write(text)
+        if self._json:
+            self._stream.write(text)
+            return
+        priority, said = sentence(event)
+        if self._journal and self._to_journal(type(event).__name__.lower(), priority, said, text):
+            return
+        self._stream.write(("\r\033[K" if self._live else "") + (f"<{priority}>" if self._prefixed else "") + said)
+
+    def _to_journal(self, kind: str, priority: int, said: str, text: str) -> bool:
+        """systemd's native protocol: one datagram with a field a line; none of them holds a newline."""
+        assert self._journal is not None
+        fields = (
+            f"MESSAGE={said}\nPRIORITY={priority}\nSYSLOG_IDENTIFIER=okoomer\n"
+            f"OKOOMER_EVENT={kind}\nOKOOMER_JSON={text}\n"
+        )
+        try:
+            self._journal.send(fields.encode("utf-8", "backslashreplace"), MSG_DONTWAIT)
+        except OSError:
+            return False
+        return True
+
+
+def journal() -> socket | None:
+    """A socket to the journal, if that is where standard error goes (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(2)
+        if os.environ.get("JOURNAL_STREAM") != f"{status.st_dev}:{status.st_ino}":
+            return None
+        connection = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        connection.connect(JOURNAL)
+    except OSError:
+        return None
+    return connection
+
+
+class Notify:
+    """sd_notify(3): readiness, state and signs of life for a service manager, if there is one."""
+
+    def __init__(self) -> None:
+        self._socket: socket | None = None
+        address = os.environ.get("NOTIFY_SOCKET", "")
+        if address[:1] in ("/", "@"):
+            try:
+                self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+                self._socket.connect("\0" + address[1:] if address[0] == "@" else address)
+            except OSError:
+                self._socket = None
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        #: Seconds within which the manager wants a sign of life, or 0.
+        self.watchdog = int(microseconds) / 1e6 if self._socket and microseconds.isdecimal() else 0.0
+
+    def __call__(self, text: str) -> None:
+        if self._socket:
+            try:
+                self._socket.send(text.encode(), MSG_DONTWAIT)
+            except OSError:
+                pass  # a manager that is busy hears the next
