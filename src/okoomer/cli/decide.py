@@ -1,0 +1,128 @@
+"""A decision on one instant, made by the engine and the chooser that the guard uses, and told in JSON or words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from okoomer.events.text import harmless, readings
+from okoomer.facts import Snapshot
+from okoomer.guard.scan import FLOOR, Scan, scan
+from okoomer.kernel import clock
+from okoomer.kernel.machine import Machine
+from okoomer.policy.choose import Candidate, Choice, choose, least_of, needs_of
+from okoomer.policy.engine import Engine, Verdict
+from okoomer.policy.model import Policy, Rule
+from okoomer.policy.reason import reason_of
+from okoomer.record import Record
+from okoomer.units import size
+
+
+class Decision(Record):
+    """What a policy says of one instant; `rule` and `choice` are None where no rule acts."""
+
+    clock: float
+    verdict: Verdict
+    scan: Scan | None = None
+    rule: Rule | None = None
+    reason: str = ""
+    choice: Choice | None = None
+
+
+class Decider:
+    """Decides on successive instants of one machine (or of its recordings)."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.engine = Engine(policy)
+        self._earlier: Scan | None = None
+
+    def decide(self, machine: Machine, snapshot: Snapshot, always: bool = False) -> Decision:
+        """The decision on an instant.
+
+        Args:
+            always: Choose under the first rule if none acts: whom it would take if it came to that.
+
+        Raises:
+            OSError: The processes cannot be listed.
+        """
+        verdict = self.engine.step(snapshot)
+        index = verdict.act if verdict.act is not None else next(iter(verdict.warnings), None)
+        rule = self.policy.rules[index] if index is not None else None
+        found = self._scan(machine, snapshot, rule or self.policy.rules[0])
+        if rule is None and not always:
+            return Decision(snapshot.time, verdict, found)
+        reason = reason_of(rule, self.engine) if rule else ""
+        me = os.getpid() if machine.live else 0
+        choice = choose(rule or self.policy.rules[0], self.policy, snapshot, found.processes, me)
+        return Decision(snapshot.time, verdict, found, rule, reason, choice)
+
+    def _scan(self, machine: Machine, snapshot: Snapshot, rule: Rule) -> Scan:
+        found = scan(
+            machine.proc,
+            clock.since_boot() if machine.live else snapshot.time,
+            snapshot.swap.total - snapshot.swap.free,
+            needs_of(self.policy) | {"cgroup"},
+            max(FLOOR, least_of(rule, snapshot.memory.total) // 16),
+            self._earlier,
+        )
+        self._earlier = found
+        return found
+
+
+def as_json(decision: Decision) -> dict[str, Any]:
+    """The decision as `why --json` gives it: sizes in bytes, shares 0..1, times in seconds."""
+    rules = [{"name": rule.name, "state": rule.state, "values": dict(rule.values)} for rule in decision.verdict.rules]
+    act = None
+    if decision.rule and decision.choice:
+        victim = decision.choice.victim
+        act = {
+            "rule": decision.rule.name,
+            "reason": decision.reason,
+            "unit": _unit(victim, decision) if victim else None,
+            "steps": steps(decision.rule),
+            "ranking": [
+                {**_unit(c, decision), "name": c.name, "score": round(c.score, 1), "why": c.why}
+                for c in decision.choice.ranking
+            ],
+            "need": decision.choice.need,
+            "refusal": decision.choice.refusal,
+        }
+    return {"clock": decision.clock, "rules": rules, "act": act}
+
+
+def _unit(candidate: Candidate, decision: Decision) -> dict[str, Any]:
+    by_pid = {process.pid: process for process in decision.scan.processes} if decision.scan else {}
+    root = by_pid.get(candidate.pids[0])
+    return {"kind": candidate.kind, "cgroup": root.cgroup if root else "", "pids": list(candidate.pids)}
+
+
+def steps(rule: Rule) -> list[str]:
+    """A rule's ladder as its author would write it."""
+    return [f"{step.kind} {step.seconds:g}s" if step.seconds else step.kind for step in rule.steps]
+
+
+def in_words(decision: Decision) -> Iterable[str]:
+    """The decision for people, a line each."""
+    for rule in decision.verdict.rules:
+        yield f"rule {harmless(rule.name)} is {rule.state}: {readings(rule.values)}"
+    choice = decision.choice
+    if not choice:
+        yield "no rule acts"
+        return
+    if decision.rule:
+        yield f"rule {harmless(decision.rule.name)} acts ({decision.reason}): {', '.join(steps(decision.rule))}"
+    if choice.victim:
+        verb = "takes" if decision.rule else "would take, if it came to that,"
+        yield f"it {verb} {harmless(choice.victim.name)}: {harmless(choice.victim.why)}; {size(choice.need)} needed"
+    else:
+        yield f"it takes nobody: {harmless(choice.refusal)}"
+    yield "ranking, best first:"
+    yield from ranking(choice.ranking)
+
+
+def ranking(candidates: Iterable[Any]) -> Iterable[str]:
+    """A ranking for people: of candidates, or of what events tell of them."""
+    for place, one in enumerate(candidates, 1):
+        yield f"  {place:2}. {harmless(one.name)} (pid {one.pids[0]}): {harmless(one.why)}"
