@@ -1,0 +1,32 @@
+"""Installs what the tests need beyond Python packages: Debian's, as root. Anybody else is told which are missing, and
+the tests that need them skip and say so. Run with any Python 3.11; imports the standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.vm.host import HostError, missing, provide_tools
+
+
+def main() -> int:
+    if shutil.which("dpkg-query") is None:
+        print("no Debian here: the tests that run peers or a virtual machine will skip", file=sys.stderr)
+        return 0
+    absent = missing()
+    if absent and os.geteuid() != 0:
+        print(f"some tests will skip; as root: apt-get install {' '.join(absent)}", file=sys.stderr)
+        return 0
+    try:
+        provide_tools()
+    except (HostError, RuntimeError) as error:
+        print(f"some tests will skip: {error}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

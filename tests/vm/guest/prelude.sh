@@ -1,0 +1,39 @@
+# Read by each job's script before its own lines.
+
+# start VOICE USER COMMAND...: runs a command as a service of its own, as programs run on a real machine (an
+# OOM daemon sees a unit, a cgroup, a user), and with its voice as output.
+start() {
+    _voice=$1 _user=$2
+    shift 2
+    systemd-run --quiet --unit="$_voice" --slice=vm.slice --property=User="$_user" \
+        --property=OOMPolicy=continue \
+        --property=StandardOutput="append:/job/voices/$_voice" --property=StandardError=inherit \
+        /bin/sh -c 'echo started; exec "$@"' sh "$@"
+}
+
+# await SECONDS COMMAND...: runs a command again and again until it succeeds; says so if it never does.
+await() {
+    _tries=$(($1 * 5))
+    shift
+    until "$@"; do
+        _tries=$((_tries - 1))
+        if [ "$_tries" -le 0 ]; then
+            echo "waited in vain: $*"
+            return 1
+        fi
+        sleep 0.2
+    done
+}
+
+# locked UNIT: true when a process of the unit has locked its memory. So a guard shows that it is ready.
+locked() {
+    for _pid in $(cat "/sys/fs/cgroup/vm.slice/$1.service/cgroup.procs"); do
+        grep -q '^VmLck:.*[1-9]' "/proc/$_pid/status" && return
+    done
+    return 1
+}
+
+# holds UNIT SIZE: true when the unit has SIZE MiB of memory.
+holds() {
+    [ "$(cat "/sys/fs/cgroup/vm.slice/$1.service/memory.current")" -ge $(($2 * 1048576)) ]
+}
