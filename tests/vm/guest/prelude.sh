@@ -37,3 +37,8 @@ locked() {
 holds() {
     [ "$(cat "/sys/fs/cgroup/vm.slice/$1.service/memory.current")" -ge $(($2 * 1048576)) ]
 }
+
+# ended UNIT: true when a service has come to its end.
+ended() {
+    ! systemctl --quiet is-active "$1.service"
+}

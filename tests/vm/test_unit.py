@@ -1,0 +1,65 @@
+"""The shipped unit: it starts, it is restricted as it says, and it kills for real inside its own sandbox."""
+
+from pathlib import Path
+
+import pytest
+
+from . import daemon
+from .host import HostError
+from .job import File, Job
+from .machine import Machine
+from .qemu import Hardware
+from .result import Ending
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+
+UNIT = Path(__file__).parents[2] / "systemd" / "okoomer.service"
+LIMIT_S = 240
+
+
+def test_the_unit_kills_under_its_own_restrictions(hardware: Hardware, tmp_path: Path) -> None:
+    try:
+        guard = daemon.okoomer(tmp_path)
+    except HostError as why:
+        pytest.skip(str(why))
+    job = Job(
+        script="""
+            start innocent user /opt/vm/holder 100
+            await 120 holds innocent 100
+            systemctl daemon-reload
+            systemctl start okoomer.service  # returns when it says that it is ready
+            systemctl show --property=ActiveState,WatchdogUSec okoomer.service
+            grep -E '^(CapBnd|Seccomp|NoNewPrivs|VmLck):' /proc/$(systemctl show --value -p MainPID okoomer)/status
+            start hog user tail /dev/zero
+            await 120 ended hog
+            await 20 test -n "$(journalctl --unit okoomer OKOOMER_EVENT=died --output cat)"
+            journalctl --unit okoomer --output export | grep -aE '^(OKOOMER_EVENT|PRIORITY|MESSAGE)='
+            systemctl stop okoomer.service
+            systemctl show --property=Result,NRestarts okoomer.service
+        """,
+        voices=("innocent", "hog"),
+        until="run",
+        files=(
+            *(file for file in guard.files if not file.path.endswith("/bin/okoomer")),
+            File("/usr/bin/okoomer", daemon.LAUNCHER),
+            File("/etc/systemd/system/okoomer.service", UNIT),
+        ),
+        settle_s=0,
+    )
+    result = Machine(hardware).run(job, LIMIT_S)
+    said = "\n".join(result.said("run"))
+    print(said)
+
+    assert result.ending is Ending.DONE, str(result)
+    assert "ActiveState=active" in said and "WatchdogUSec=30s" in said, str(result)
+    # KILL 5, IPC_LOCK 14, SYS_PTRACE 19, SYS_NICE 23, SYS_RESOURCE 24, and nothing else.
+    assert f"CapBnd:\t{sum(1 << bit for bit in (5, 14, 19, 23, 24)):016x}" in said, str(result)
+    assert "Seccomp:\t2" in said and "NoNewPrivs:\t1" in said, str(result)
+    kills = [kill for kill in result.kills if kill.target.comm == "tail"]
+    assert kills and {kill.sender.unit for kill in kills} == {"okoomer.service"}, str(result)
+    assert not any(kill.by_kernel_oom for kill in result.kills), str(result)
+    assert "innocent" in result.alive, str(result)
+    for event in ("started", "chosen", "signalled", "died"):
+        assert f"OKOOMER_EVENT={event}" in said, str(result)
+    assert "forbidden" not in said and "cannot be" not in said, "the sandbox is in the way:\n" + said
+    assert "Result=success" in said and "NRestarts=0" in said, str(result)
