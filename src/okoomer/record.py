@@ -41,13 +41,7 @@ class RecordType(type):
         namespace["__slots__"] = ()
         namespace["__match_args__"] = namespace["_fields"] = fields
         if fields:
-            arguments = ", ".join(f"{field}=_{field}" if field in defaults else field for field in fields)
-            items = "".join(f"{field}, " for field in fields)
-            constants = {f"_{field}": value for field, value in defaults.items()}
-            # One generated constructor a class, as namedtuple has: binding in C is ten times faster than in Python.
-            namespace["__new__"] = eval(
-                f"lambda _cls, {arguments}: _new(_cls, ({items}))", {"_new": tuple.__new__, **constants}
-            )
+            namespace["__new__"] = _constructor(name, fields, defaults)
             for index, field in enumerate(fields):
                 namespace[field] = _tuplegetter(index, field)
         return super().__new__(mcls, name, bases, namespace)
@@ -72,6 +66,24 @@ class Record(_Base, metaclass=RecordType):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in zip(self._fields, self, strict=True))})"
+
+
+def _constructor(name: str, fields: tuple[str, ...], defaults: dict[str, Any]) -> Any:
+    # Not generated source, as namedtuple has it: compiling that would touch half a megabyte of the interpreter.
+    count = len(fields)
+
+    def new(cls: type, *given: Any, **named: Any) -> Any:
+        if len(given) != count:
+            try:
+                rest = [named.pop(field) if field in named else defaults[field] for field in fields[len(given) :]]
+            except KeyError as error:
+                raise TypeError(f"{name} needs the field {error}") from None
+            given = (*given, *rest)
+        if named or len(given) > count:
+            raise TypeError(f"{name} has the fields {', '.join(fields)}, each once")
+        return tuple.__new__(cls, given)
+
+    return new
 
 
 def replace(record: R, **changes: Any) -> R:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any
 
 from okoomer.events.text import harmless, readings
@@ -50,15 +51,22 @@ class Decider:
         verdict = self.engine.step(snapshot)
         index = verdict.act if verdict.act is not None else next(iter(verdict.warnings), None)
         rule = self.policy.rules[index] if index is not None else None
-        found = self._scan(machine, snapshot, rule or self.policy.rules[0])
+        me = os.getpid() if machine.live else 0
+        found = self._scan(machine, snapshot, rule or self.policy.rules[0], me)
         if rule is None and not always:
             return Decision(snapshot.time, verdict, found)
         reason = reason_of(rule, self.engine) if rule else ""
-        me = os.getpid() if machine.live else 0
-        choice = choose(rule or self.policy.rules[0], self.policy, snapshot, found.processes, me)
+        choice = choose(
+            rule or self.policy.rules[0],
+            self.policy,
+            snapshot,
+            found.processes,
+            me,
+            user=os.geteuid() or None if machine.live else None,
+        )
         return Decision(snapshot.time, verdict, found, rule, reason, choice)
 
-    def _scan(self, machine: Machine, snapshot: Snapshot, rule: Rule) -> Scan:
+    def _scan(self, machine: Machine, snapshot: Snapshot, rule: Rule, me: int) -> Scan:
         found = scan(
             machine.proc,
             clock.since_boot() if machine.live else snapshot.time,
@@ -66,6 +74,7 @@ class Decider:
             needs_of(self.policy) | {"cgroup"},
             max(FLOOR, least_of(rule, snapshot.memory.total) // 16),
             self._earlier,
+            me,
         )
         self._earlier = found
         return found
@@ -73,7 +82,15 @@ class Decider:
 
 def as_json(decision: Decision) -> dict[str, Any]:
     """The decision as `why --json` gives it: sizes in bytes, shares 0..1, times in seconds."""
-    rules = [{"name": rule.name, "state": rule.state, "values": dict(rule.values)} for rule in decision.verdict.rules]
+    rules = [
+        {
+            "name": rule.name,
+            "state": rule.state,
+            # JSON has no infinity: a forecast of never is null.
+            "values": {metric: v if v is not None and isfinite(v) else None for metric, v in rule.values},
+        }
+        for rule in decision.verdict.rules
+    ]
     act = None
     if decision.rule and decision.choice:
         victim = decision.choice.victim

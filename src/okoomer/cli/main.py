@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 from okoomer import __version__
 from okoomer.cli.errors import BAD_INPUT, CANNOT, DONE
@@ -48,6 +49,13 @@ def main() -> NoReturn:
     """Runs the command line of this process; does not return."""
     try:
         sys.exit(okoomer.main(prog_name="okoomer", standalone_mode=False) or DONE)
+    except NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+        click.echo(f"okoomer: {error.format_message().rstrip('.')}{where}", err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -63,3 +71,6 @@ def main() -> NoReturn:
         # Whoever read along has read enough; Python would complain once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(DONE)
+    except OSError as error:
+        click.echo(f"okoomer: {error.filename or 'the system'}: {error.strerror}", err=True)
+        sys.exit(CANNOT)

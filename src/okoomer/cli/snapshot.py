@@ -65,7 +65,7 @@ def record(directory: Path) -> int:
     mount = cgroup.mount_point()
     marks: dict[str, dict[str, str]] = {}
     for root, _folders, files in os.walk(mount) if mount else ():
-        path = "/" + str(Path(root).relative_to(mount or "/")).removeprefix(".")
+        path = "/" + "/".join(Path(root).relative_to(mount or "/").parts)
         for name in cgroup.RECORDED:
             if name in files:
                 copied += copy(Path(root, name), directory / "sys/fs/cgroup" / path[1:] / name)

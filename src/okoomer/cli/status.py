@@ -67,7 +67,7 @@ def last_start(directory: str) -> dict[str, str] | None:
     """The last event of the guard's ring that tells of a start, or None."""
     try:
         starts = [text for _, text in ring.read(f"{directory}/ring") if '"event": "started"' in text]
-    except (OSError, ring.NotARing):
+        found: dict[str, str] | None = json.loads(starts[-1]) if starts else None
+    except (OSError, ValueError, ring.NotARing):
         return None
-    found: dict[str, str] | None = json.loads(starts[-1]) if starts else None
     return found

@@ -109,6 +109,8 @@ def of_the_past(numbers: tuple[str, ...], directory: str, json_wanted: bool) -> 
         raise CannotHere(f"{path}: {error.strerror}: no guard has run here, or it is not yours to read") from error
     except ring.NotARing as error:
         raise CannotHere(str(error)) from error
+    except ValueError as error:
+        raise CannotHere(f"{path}: damaged, an event in it is no JSON") from error
     acts = [event for event in events if event["event"] in ("chosen", "refused")]
     if numbers:
         acts = [event for event in acts if str(event["sequence"]) in numbers]

@@ -5,11 +5,11 @@ fail when memory is short. A reader that comes late finds the newest events and 
 it missed. On a tmpfs the file outlives a guard that was killed, so that its last words can still be read.
 
     file   = header, slots
-    header = magic (8 bytes), version (u32), slots (u32), next sequence (u64)
+    header = magic (8 bytes), version (u32), slots (u32), next sequence (u64), next slot (u64)
     slot   = sequence (u64), part (u16), parts (u16), length (u32), JSON (ASCII)
 
 An event longer than a slot takes several, each with the event's sequence; slots are used in turn. A slot is invalid
-(sequence 0) while it is written, so a reader never takes half an event.
+(sequence 0) while it is written, and a reader looks at the sequence before and after, so it never takes half an event.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAGIC, VERSION = b"okoomer\0", 1
-HEADER, SLOT_HEADER = "<8sIIQ", "<QHHI"
+HEADER, COUNTERS, SLOT_HEADER = "<8sIIQQ", "<QQ", "<QHHI"
 HEADER_SIZE, SLOT_HEADER_SIZE = 64, calcsize(SLOT_HEADER)
 SLOT, SLOTS = 1024, 256
 ROOM = SLOT - SLOT_HEADER_SIZE
-#: The longest event; the rest is cut, which makes it no JSON any more, and the reader passes it over.
+#: Events shorter than this are kept; of a longer one only the sequence number is.
 LONGEST = 32 * ROOM
 
 
@@ -55,30 +55,29 @@ class Ring:
             self._map = mmap(fd, length)
         finally:
             os.close(fd)
-        self.sequence: int = unpack_from(HEADER, self._map)[3] if kept else 1
-        self._slot = self._newest_slot() + 1 if kept else 0
-        self._mark()
+        self.sequence, self._slot = unpack_from(HEADER, self._map)[3:] if kept else (1, 0)
+        if not kept:
+            pack_into(HEADER, self._map, 0, MAGIC, VERSION, SLOTS, self.sequence, self._slot)
 
     def write(self, line: str) -> None:
         """Adds one event."""
-        text = line.encode("ascii")[:LONGEST]
-        parts = -(-len(text) // ROOM)
+        text = line.encode("ascii")
+        parts = -(-len(text) // ROOM) if len(text) < LONGEST else 0
+        sequence, slot = self.sequence, self._slot
+        self.sequence, self._slot = sequence + 1, slot + parts
+        # First of all, so that whoever writes after us, should we end here, does not use the number again.
+        self._mark()
         for part in range(parts):
-            at = HEADER_SIZE + self._slot % SLOTS * SLOT
+            at = HEADER_SIZE + (slot + part) % SLOTS * SLOT
             piece = text[part * ROOM : (part + 1) * ROOM]
             pack_into("<Q", self._map, at, 0)
             self._map[at + SLOT_HEADER_SIZE : at + SLOT_HEADER_SIZE + len(piece)] = piece
-            pack_into(SLOT_HEADER, self._map, at, self.sequence, part, parts, len(piece))
-            self._slot += 1
-        self.sequence += 1
-        self._mark()
+            pack_into(SLOT_HEADER, self._map, at, 0, part, parts, len(piece))
+            pack_into("<Q", self._map, at, sequence)
 
     def _mark(self) -> None:
-        pack_into(HEADER, self._map, 0, MAGIC, VERSION, SLOTS, self.sequence)
-
-    def _newest_slot(self) -> int:
-        heads = (unpack_from(SLOT_HEADER, self._map, HEADER_SIZE + slot * SLOT) for slot in range(SLOTS))
-        return max(((head[0], head[1], slot) for slot, head in enumerate(heads)), default=(0, 0, -1))[2]
+        # Only the counters: pack_into fills with zeros what it is going to write, and readers check the rest.
+        pack_into(COUNTERS, self._map, calcsize(HEADER) - calcsize(COUNTERS), self.sequence, self._slot)
 
 
 def read(path: str) -> Iterator[tuple[int, str]]:
@@ -88,21 +87,25 @@ def read(path: str) -> Iterator[tuple[int, str]]:
         OSError: The file cannot be read.
         NotARing: It is something else.
     """
-    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
-        if len(text) < HEADER_SIZE or text[:8] != MAGIC:
+    events: dict[int, list[tuple[int, int, bytes]]] = {}
+    with open(path, "rb") as file:
+        head = file.read(HEADER_SIZE)
+        if len(head) < HEADER_SIZE or head[:8] != MAGIC:
             raise NotARing(f"{path} is not a ring of events")
-        _magic, version, slots, _following = unpack_from(HEADER, text)
+        _magic, version, slots, *_following = unpack_from(HEADER, head)
         if version != VERSION:
             raise NotARing(f"{path} is a ring of version {version}, not {VERSION}")
-        events: dict[int, dict[int, bytes]] = {}
-        wanted: dict[int, int] = {}
-        for slot in range(slots):
-            at = HEADER_SIZE + slot * SLOT
-            sequence, part, parts, length = unpack_from(SLOT_HEADER, text, at)
-            if sequence:
-                events.setdefault(sequence, {})[part] = text[at + SLOT_HEADER_SIZE : at + SLOT_HEADER_SIZE + length]
-                wanted[sequence] = parts
-    for sequence in sorted(events):
-        pieces = events[sequence]
-        if len(pieces) == wanted[sequence]:
-            yield sequence, b"".join(pieces[part] for part in range(len(pieces))).decode("ascii")
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+            if len(text) != HEADER_SIZE + slots * SLOT:
+                raise NotARing(f"{path} is cut off, or no ring of events at all")
+            for at in range(HEADER_SIZE, len(text), SLOT):
+                before = unpack_from(SLOT_HEADER, text, at)
+                sequence, part, parts, length = before
+                piece = text[at + SLOT_HEADER_SIZE : at + SLOT_HEADER_SIZE + min(length, ROOM)]
+                if sequence and unpack_from(SLOT_HEADER, text, at) == before:
+                    events.setdefault(sequence, []).append((part, parts, piece))
+    for sequence, pieces in sorted(events.items()):
+        pieces.sort()
+        if [(part, parts) for part, parts, _ in pieces] == [(part, len(pieces)) for part in range(len(pieces))]:
+            # Nothing else was written, so what is not ASCII is damage.
+            yield sequence, b"".join(piece for _, _, piece in pieces).decode("ascii", "replace")

@@ -13,12 +13,24 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: What counts as printable but cannot be seen: joiners, fillers and blanks (DerivedCoreProperties.txt,
+#: Default_Ignorable_Code_Point). Two ranges of selectors of variants come to it.
+_UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+
+
 def harmless(text: str) -> str:
     """Text without anything that could forge a line, colour a terminal or hide itself: what does not print is
     written as an escape, and so is the backslash, so that no two texts look alike."""
-    if text.isprintable() and "\\" not in text:
+    if text.isascii() and text.isprintable() and "\\" not in text:
         return text
-    return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if _plain(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _plain(c: str) -> bool:
+    seen = (
+        c.isprintable() and c not in _UNSEEN and not "\ufe00" <= c <= "\ufe0f" and not "\U000e0100" <= c <= "\U000e01ef"
+    )
+    return seen and c != "\\"
 
 
 def to_json(value: Any) -> str:
@@ -65,7 +77,7 @@ def reading(metric: str, value: float | None) -> str:
 
 
 def readings(values: tuple[tuple[str, float | None], ...]) -> str:
-    return ", ".join(reading(metric, value) for metric, value in values)
+    return ", ".join(reading(harmless(metric), value) for metric, value in values)
 
 
 def some_pids(pids: tuple[int, ...]) -> str:
@@ -83,21 +95,21 @@ def sentence(event: Record) -> tuple[int, str]:
         swap = size(e.swap) if e.swap else "none"
         mode = " (dry run: nobody is touched)" if e.dry_run else ""
         return model.NOTICE, (
-            f"okoomer {e.version} guards {size(e.memory)} of memory, swap {swap}, "
+            f"okoomer {harmless(e.version)} guards {size(e.memory)} of memory, swap {swap}, "
             f"by policy {harmless(e.policy)}: {', '.join(map(harmless, e.rules))}{mode}"
         )
     if kind is model.Stopped:
-        return model.NOTICE, f"stopped by {e.signal}"
+        return model.NOTICE, f"stopped by {harmless(e.signal)}"
     if kind is model.RuleChanged:
         priority = model.WARNING if e.state == "fired" else model.INFO
-        return priority, f"rule {harmless(e.rule)} {e.state}: {readings(e.values)}"
+        return priority, f"rule {harmless(e.rule)} {harmless(e.state)}: {readings(e.values)}"
     if kind is model.Warned:
         return model.WARNING, f"rule {harmless(e.rule)} warns: {harmless(e.text)}"
     if kind is model.Chosen:
         done = "would take" if e.dry_run else "takes"
         return model.WARNING, (
             f"rule {harmless(e.rule)} {done} {harmless(e.name)} ({some_pids(e.pids)}): {harmless(e.why)}; "
-            f"{size(e.need)} needed; {e.reason}: {readings(e.values)}"
+            f"{size(e.need)} needed; {harmless(e.reason)}: {readings(e.values)}"
         )
     if kind is model.Refused:
         return model.WARNING, f"rule {harmless(e.rule)} fired, but nobody's end would help: {harmless(e.why)}"
@@ -106,7 +118,7 @@ def sentence(event: Record) -> tuple[int, str]:
         return model.NOTICE, f"rule {harmless(e.rule)}: memory came back, {done}"
     if kind is model.Signalled:
         lost = f", not to {some_pids(e.lost)}" if e.lost else ""
-        return model.WARNING, f"{e.signal} to {harmless(e.name)} ({some_pids(e.pids)}){lost}"
+        return model.WARNING, f"{harmless(e.signal)} to {harmless(e.name)} ({some_pids(e.pids)}){lost}"
     if kind is model.Died:
         return model.NOTICE, (
             f"{harmless(e.name)} ({some_pids(e.pids)}) is gone after {e.seconds:.3f} s, {size(e.came_back)} came back"

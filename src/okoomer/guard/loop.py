@@ -8,10 +8,12 @@ from time import thread_time
 
 from okoomer.events import model
 from okoomer.events.text import readings
+from okoomer.guard.doze import CALM, SEEN, doze
 from okoomer.guard.scan import FLOOR, Scan, descendants, scan
 from okoomer.kernel import clock
 from okoomer.kernel.pressure import open_trigger
-from okoomer.policy.choose import choose, least_of, needs_of, protection
+from okoomer.kernel.statm import KEPT, Sizes
+from okoomer.policy.choose import apartness, choose, least_of, needs_of, protection
 from okoomer.policy.engine import FIRED, QUIET, Engine, comparisons
 from okoomer.policy.metrics import AVERAGE, METRICS, STALL, available
 from okoomer.policy.reason import reason_of
@@ -41,6 +43,8 @@ AGAIN = 1.0
 #: A scan is kept for later growth when a rule could fire within this many seconds; not more often than BASELINE_AGE
 #: unless available memory fell by BASELINE_FALL of all since.
 BASELINE_NEAR, BASELINE_AGE, BASELINE_FALL = 0.5, 10.0, 0.05
+#: So many pids of each ranked unit are told: a family of thousands must not make an event that nobody can keep.
+RANKED_PIDS = 16
 #: Growth over less than this says little.
 BASELINE_MIN = 1.0
 
@@ -75,10 +79,14 @@ class Guard:
         self._emit = emit
         self._me = me
         self._dry_run = dry_run
+        # Without root nobody else's processes can be ended, so they are not even ranked.
+        self._user = os.geteuid() or None
         self._now = now
         self._wants = needs_of(policy)
+        self._acts = [any(step.kind != "warn" for step in rule.steps) for rule in policy.rules]
         self._states = [QUIET] * len(policy.rules)
         self._troubles: set[str] = set()
+        self._unlisted: tuple[str, ...] = ()
         self._refused: set[int] = set()
         self._not_before = float("-inf")
         self._last: Snapshot | None = None
@@ -87,6 +95,10 @@ class Guard:
         self._trigger: int | None = None
         self._wake = -1
         self._armed_until = float("-inf")
+        self._meminfo = -1
+        named = {comparison.metric for rule in policy.rules for comparison in comparisons(rule)}
+        self._dozes = all(metric in SEEN or metric.startswith("psi.memory.") for metric in named)
+        self._sizes = Sizes(machine.proc, KEPT)
 
     # --- one cycle ----------------------------------------------------------------------------------------------
 
@@ -103,21 +115,21 @@ class Guard:
             self._act(verdict.act, snapshot, verdict)
         elif verdict.soonest < BASELINE_NEAR:
             self._keep_baseline(snapshot)
-        self._last = snapshot
         return self._sleep(verdict, self._now())
 
     def _sleep(self, verdict: Verdict, now: float) -> float:
         if self._ladder.busy(now):
-            return min(max(self._ladder.wait(now), 0.001), WHILE_FIRED)
-        if any(rule.state == FIRED for rule in verdict.rules) and verdict.soonest <= 0:
-            return WHILE_FIRED
+            # A more urgent rule may fire meanwhile, and takes the act over at once.
+            return min(max(self._ladder.wait(now), 0.001), max(verdict.soonest, SHORTEST), WHILE_FIRED)
+        if any(self._acts[index] and rule.state == FIRED for index, rule in enumerate(verdict.rules)):
+            return min(max(verdict.soonest, SHORTEST), WHILE_FIRED)
         longest = LONGEST if self.engine.triggers else LONGEST_BLIND
         if self.notify and self.notify.watchdog:
             longest = min(longest, self.notify.watchdog / 3)
         return min(max(verdict.soonest, SHORTEST), longest)
 
     def _tell_changes(self, snapshot: Snapshot, verdict: Verdict) -> None:
-        troubles = set(self._sense.troubles())
+        troubles = {*self._sense.troubles(), *self._unlisted}
         if troubles != self._troubles:
             for text in sorted(troubles - self._troubles):
                 self._emit(model.Trouble(text))
@@ -139,31 +151,43 @@ class Guard:
         for index in verdict.warnings:
             rule = verdict.rules[index]
             self._emit(model.Warned(rule.name, f"{size(available(snapshot))} available: {readings(rule.values)}"))
+        self._last = snapshot
 
     # --- acting -------------------------------------------------------------------------------------------------
 
     def look(self, snapshot: Snapshot, least: int) -> Scan:
-        """The processes that could matter now."""
-        return scan(
-            self._machine.proc,
-            clock.since_boot(),
-            snapshot.swap.total - snapshot.swap.free,
-            self._wants,
-            max(FLOOR, least // 16),
-            self._earlier(),
-        )
+        """The processes that could matter now.
+
+        Raises:
+            OSError: They cannot be listed; it is told of as a trouble.
+        """
+        try:
+            found = scan(
+                self._machine.proc,
+                clock.since_boot(),
+                snapshot.swap.total - snapshot.swap.free,
+                self._wants,
+                max(FLOOR, least // 16),
+                self._earlier(),
+                self._me,
+                self._sizes,
+            )
+        except OSError as error:
+            self._unlisted = (f"processes cannot be listed: {error.strerror}",)
+            raise
+        self._unlisted = ()
+        return found
 
     def _act(self, index: int, snapshot: Snapshot, verdict: Verdict) -> None:
         rule = self.policy.rules[index]
         began, cpu = self._now(), thread_time()
         try:
             found = self.look(snapshot, least_of(rule, snapshot.memory.total))
-        except OSError as error:
-            self._emit(model.Trouble(f"processes cannot be listed: {error.strerror}"))
+        except OSError:
             self._not_before = began + AGAIN
             return
         aside = self._ladder.aside(began)
-        choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside)
+        choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user)
         cost = thread_time() - cpu
         if choice.victim is None:
             self._not_before = began + AGAIN
@@ -174,6 +198,7 @@ class Guard:
         # Choosing took its time: does the rule still hold?
         snapshot = self._sense.snapshot()
         again = self.engine.step(snapshot, acting=True)
+        self._tell_changes(snapshot, again)
         if again.rules[index].state != FIRED:
             self._emit(model.Recovered(rule.name, asked=False))
             return
@@ -211,9 +236,15 @@ class Guard:
         by_pid = {process.pid: process for process in found.processes}
         processes = [by_pid[pid] for pid in victim.pids]
         if victim.kind != "process":
-            protects = protection(self.policy.rules[index], self.policy, by_pid, self._me, aside)
-            more = descendants(self._machine.proc, victim.pids, set(by_pid), self._wants)
-            processes += [process for process in more if not protects(process)]
+            rule = self.policy.rules[index]
+            protects, apart = (
+                protection(rule, self.policy, by_pid, self._me, aside, self._user),
+                apartness(rule, self.policy),
+            )
+            known = set(by_pid)
+            processes += descendants(
+                self._machine.proc, victim.pids, known, self._wants, lambda process: protects(process) or apart(process)
+            )
         return processes
 
     # --- growth -------------------------------------------------------------------------------------------------
@@ -227,6 +258,10 @@ class Guard:
         left, total = available(snapshot), snapshot.memory.total
         if self._baselines:
             kept, then = self._baselines[-1]
+            if left > then:
+                # It has recovered: a fall from here is the next one.
+                self._baselines = (*self._baselines[:-1], (kept, left))
+                return
             age = clock.since_boot() - kept.time
             fell = (then - left) / total
             if not (age >= BASELINE_MIN and fell >= (BASELINE_FALL if age < BASELINE_AGE else BASELINE_FALL / 5)):
@@ -241,7 +276,7 @@ class Guard:
         except OSError:
             return
         self._baselines = (*self._baselines[-1:], (found, available(snapshot)))
-        victim = choose(rule, self.policy, snapshot, found.processes, self._me).victim
+        victim = choose(rule, self.policy, snapshot, found.processes, self._me, user=self._user).victim
         if self.watchdog and victim:
             by_pid = {process.pid: process for process in found.processes}
             self.watchdog.best = (victim.name, tuple(by_pid[pid] for pid in victim.pids))
@@ -255,6 +290,7 @@ class Guard:
             self._trigger = open_trigger(f"{self._machine.proc}/pressure/memory", *wanted)
             if self._trigger is not None:
                 self._poller.register(self._trigger, POLLPRI | POLLERR)
+                self._meminfo = os.open(f"{self._machine.proc}/meminfo", os.O_RDONLY | os.O_CLOEXEC)
         return self._trigger is not None or wanted is None
 
     def run(self, wake: int, stopped: Callable[[], bool]) -> None:
@@ -268,13 +304,15 @@ class Guard:
         self._poller.register(wake, POLLIN)
         while not stopped():
             pause = self.cycle()
-            if self.watchdog:
-                self.watchdog.expect(pause)
-            if self.notify and self.notify.watchdog:
-                self.notify("WATCHDOG=1")
             if self.show and self._last:
                 self.show(self.state())
             self._wait(pause)
+
+    def _alive(self, pause: float) -> None:
+        if self.watchdog:
+            self.watchdog.expect(pause)
+        if self.notify and self.notify.watchdog:
+            self.notify("WATCHDOG=1")
 
     def state(self) -> str:
         """The present state in one line."""
@@ -289,8 +327,15 @@ class Guard:
         dying = self._ladder.pidfds()
         for pidfd in dying:
             self._poller.register(pidfd, POLLIN)
-        # Rounded up: a pause of 0.4 ms must not become a loop that never sleeps.
-        for fd, happened in self._poller.poll(int(pause * 1000) + 1):
+        # A hold or a repeated warning comes of time alone, whatever memory does.
+        calm = pause >= CALM and self.engine.triggers and all(state == QUIET for state in self._states)
+        if calm and self._dozes and not self.show and self._last:
+            events = doze(self._poller, self._meminfo, self._last, pause, self._alive)
+        else:
+            self._alive(pause)
+            # Rounded up: a pause of 0.4 ms must not become a loop that never sleeps.
+            events = self._poller.poll(int(pause * 1000) + 1)
+        for fd, happened in events:
             if fd == self._wake:
                 os.read(fd, 64)  # which signals they were is known by now
             elif fd != self._trigger:
@@ -306,7 +351,9 @@ class Guard:
 
 def ranked(choice: Choice) -> tuple[model.Ranked, ...]:
     """A choice's ranking as events tell it."""
-    return tuple(model.Ranked(c.kind, c.name, c.pids, round(c.score, 1), c.freed, c.why) for c in choice.ranking)
+    return tuple(
+        model.Ranked(c.kind, c.name, c.pids[:RANKED_PIDS], round(c.score, 1), c.freed, c.why) for c in choice.ranking
+    )
 
 
 def trigger_of(policy: Policy) -> tuple[str, float, float] | None:

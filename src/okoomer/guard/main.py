@@ -11,6 +11,7 @@ import os
 import sys
 from fcntl import LOCK_EX, LOCK_NB, flock
 from marshal import dumps, loads
+from time import sleep
 
 from okoomer import __version__
 from okoomer.events import model
@@ -107,8 +108,9 @@ def run(options: Options) -> int:
     hands = Hands(machine.proc, reaper)
     ladder = Ladder(hands, tell, policy.rules)
     guard = Guard(machine, policy, sense, ladder, tell, me, options.dry_run)
-    if not options.dry_run:
-        guard.watchdog = Watchdog(machine, hands, emergency(policy, snapshot.memory.total), tell)
+    # In a dry run memory is never short enough for it to kill.
+    short = 0.0 if options.dry_run else emergency(policy, snapshot.memory.total)
+    guard.watchdog = Watchdog(machine, hands, short, tell)
     guard.notify = Notify()
     guard.show = tell.state if os.isatty(2) and not options.as_json else None
     triggers = guard.arm()
@@ -141,8 +143,7 @@ def run(options: Options) -> int:
     for lack in lacks:
         tell(model.Trouble(lack))
     guard.notify(f"READY=1\nSTATUS=guards by policy {policy.name}")
-    if guard.watchdog:
-        guard.watchdog.start()
+    guard.watchdog.start()
     guard.run(wake, lambda: bool(stop))
     guard.notify("STOPPING=1")
     tell(model.Stopped(stop[0]))
@@ -154,18 +155,29 @@ def hold(runtime_dir: str) -> int | str:
     path = f"{runtime_dir}/guard.lock"
     try:
         os.makedirs(runtime_dir, 0o750, exist_ok=True)
+        if os.stat(runtime_dir).st_uid != os.geteuid():
+            return f"{runtime_dir}: belongs to somebody else; choose another place with --runtime-dir"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as error:
         return f"{path}: {error.strerror}; choose another place with --runtime-dir"
-    try:
-        flock(fd, LOCK_EX | LOCK_NB)
-    except OSError:
+    if not taken(fd):
         holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
         os.close(fd)
         return f"okoomer is running already as pid {holder or 'unknown'} (see {path})"
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
     return fd
+
+
+def taken(fd: int) -> bool:
+    """Takes a lock. Whoever only looks whether it is held has it for an instant, so it is tried for a moment."""
+    for _ in range(10):
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            return True
+        except OSError:
+            sleep(0.01)
+    return False
 
 
 def emergency(policy: Policy, total: int) -> float:

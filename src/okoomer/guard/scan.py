@@ -10,12 +10,13 @@ from __future__ import annotations
 from okoomer.facts import Process
 from okoomer.kernel import process as kernel
 from okoomer.kernel.files import read
+from okoomer.kernel.statm import Sizes
 from okoomer.record import Record, replace
 from okoomer.units import MIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 #: So many processes at most are looked at closely.
 CLOSELY = 256
@@ -26,15 +27,24 @@ YOUNG = 10.0
 
 
 class Scan(Record):
-    """Processes looked at closely and their ancestors; `seen` counts all. `time` is in seconds since boot."""
+    """Processes looked at closely and their ancestors; `seen` counts all. `time` is in seconds since boot; everybody
+    who is not here could free `floor` bytes at most."""
 
     time: float
     processes: tuple[Process, ...]
     seen: int
+    floor: int = FLOOR
 
 
 def scan(
-    proc: str, now: float, swap_used: int, wants: frozenset[str], floor: int = FLOOR, earlier: Scan | None = None
+    proc: str,
+    now: float,
+    swap_used: int,
+    wants: frozenset[str],
+    floor: int = FLOOR,
+    earlier: Scan | None = None,
+    me: int = 0,
+    sizes: Sizes | None = None,
 ) -> Scan:
     """The processes that could matter.
 
@@ -47,34 +57,26 @@ def scan(
         wants: Kinds of selectors for which more has to be read (`cmdline`, `exe`, `unit`, `cgroup`, `oom_score`).
         floor: Bytes below which nobody is looked at closely.
         earlier: A scan some seconds ago, from which growth is taken.
+        me: Our own pid: it and its ancestors are known whatever their size, so that they can be left alone.
+        sizes: Keeps descriptors from one scan to the next.
 
     Raises:
         OSError: /proc cannot be listed.
     """
-    bounds = []
-    seen = 0
-    for pid in kernel.pids(proc):
-        seen += 1
-        try:
-            _size, resident, shared, _text, _lib, data, _dirty = read(f"{proc}/{pid}/statm", 128).split()
-            resident_bytes, swappable = int(resident), int(data) - int(resident) + int(shared)
-        except (OSError, ValueError):
-            continue
-        bound = resident_bytes * kernel.PAGE + min(swap_used, max(0, swappable) * kernel.PAGE)
-        if bound >= floor:
-            bounds.append((bound, pid))
+    bounds, seen = (sizes or Sizes(proc)).bounds(swap_used, floor)
     bounds.sort(reverse=True)
 
     found: dict[int, Process] = {}
     for _bound, pid in bounds[:CLOSELY]:
-        process = look(proc, int(pid), wants)
+        process = look(proc, pid, wants)
         if process:
             found[process.pid] = process
     for process in list(found.values()):
         _add_ancestors(proc, process.parent, wants, found)
+    _add_ancestors(proc, me, wants, found)
     known = {process.pid: process for process in earlier.processes} if earlier else {}
     processes = tuple(_with_growth(process, now, earlier, known) for process in found.values())
-    return Scan(now, processes, seen)
+    return Scan(now, processes, seen, max(floor, bounds[CLOSELY][0] if len(bounds) > CLOSELY else 0))
 
 
 def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Process | None:
@@ -82,7 +84,7 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
     try:
         stat = kernel.stat(proc, pid)
         status = kernel.parse_status(read(f"{proc}/{pid}/status")) if sizes else None
-    except (OSError, ValueError, IndexError, KeyError):
+    except (OSError, ValueError, IndexError):
         return None
     return Process(
         pid=pid,
@@ -114,9 +116,15 @@ def still(proc: str, process: Process) -> bool:
         return False
 
 
-def descendants(proc: str, roots: Iterable[int], known: set[int], wants: frozenset[str]) -> list[Process]:
+def descendants(
+    proc: str,
+    roots: Iterable[int],
+    known: set[int],
+    wants: frozenset[str],
+    leave: Callable[[Process], object] = lambda process: False,
+) -> list[Process]:
     """Processes below the given ones that are not known yet: small ones that the scan passed over, and those born
-    since."""
+    since. Those that `leave` is true of are left out, and all below them."""
     found = []
     pending = list(roots)
     for pid in pending:
@@ -125,7 +133,7 @@ def descendants(proc: str, roots: Iterable[int], known: set[int], wants: frozens
                 continue
             known.add(child)
             process = look(proc, child, wants)
-            if process:
+            if process and not leave(process):
                 found.append(process)
                 pending.append(child)
     return found
@@ -145,8 +153,8 @@ def _with_growth(process: Process, now: float, earlier: Scan | None, known: Mapp
     age = now - process.started
     if earlier and process.started < earlier.time < now:
         before = known.get(process.pid)
-        # Who was below the floor then has grown from almost nothing.
-        then = before.anon + before.swap + before.shmem if before else 0
+        # Who was too small to be looked at then has grown by what is above that at least.
+        then = before.anon + before.swap + before.shmem if before else min(mine, earlier.floor)
         return replace(process, growth=(mine - then) / (now - earlier.time))
     if 0 <= age < YOUNG:
         return replace(process, growth=mine / max(age, 0.1))

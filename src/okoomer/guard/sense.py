@@ -12,11 +12,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from okoomer.facts import Zram
+    from okoomer.facts import Arc, Memory, Zram
     from okoomer.kernel.machine import Machine
     from okoomer.policy.model import Policy
 
-#: Seconds after which it is looked again which zram devices there are.
+#: Seconds after which it is looked again which zram devices there are, and whether there is ZFS.
 DEVICES_AGE = 60.0
 #: What can be read beyond memory, swap and the ZFS cache.
 EVERYTHING = frozenset(("memory_pressure", "io_pressure", "cpu_pressure", "paging", "zram"))
@@ -37,9 +37,9 @@ class Sense:
         self._machine = machine
         self._now = now
         self._memory = Source(f"{proc}/meminfo", meminfo.parse)
-        self._arc = Source(f"{proc}/spl/kstat/zfs/arcstats", arc.parse, 16384)
+        self._arc = Source(f"{proc}/spl/kstat/zfs/arcstats", arc.parse, 16384, pieces=True)
         self._swaps = Source(f"{proc}/swaps", swaps.parse)
-        self._paging = Source(f"{proc}/vmstat", vmstat.parse, 16384) if "paging" in wants else None
+        self._paging = Source(f"{proc}/vmstat", vmstat.parse, 16384, pieces=True) if "paging" in wants else None
         self._pressure = {
             resource: Source(f"{proc}/pressure/{resource}", pressure.parse, 512)
             for resource in ("memory", "io", "cpu")
@@ -47,9 +47,10 @@ class Sense:
         }
         self._wants_zram = "zram" in wants
         self._devices: list[str] = []
-        self._devices_read = float("-inf")
+        self._devices_read = self._arc_sought = float("-inf")
         self._swap_total = -1
-        self._has_arc = self._arc.read() is not None or bool(self._arc.trouble)
+        self._last: tuple[Memory, Swap] | None = None
+        self._missing = ""
 
     def snapshot(self) -> Snapshot:
         """The machine now.
@@ -58,8 +59,10 @@ class Sense:
             Unreadable: /proc/meminfo has never been readable.
         """
         found = self._memory.read()
+        self._missing = "" if found or self._memory.trouble else f"{self._memory.path}: is missing"
+        found = self._last = found or self._last
         if found is None:
-            raise Unreadable(self._memory.trouble or f"{self._memory.path} is missing")
+            raise Unreadable(self._memory.trouble or self._missing)
         memory, swap = found
         time = self._now()
         swap = self._on_zram(swap)
@@ -69,7 +72,7 @@ class Sense:
             memory=memory,
             swap=swap,
             zram=self._zram(swap, time) if self._wants_zram else None,
-            arc=self._arc.read() if self._has_arc else None,
+            arc=self._cache(time),
             memory_pressure=readings.get("memory"),
             io_pressure=readings.get("io"),
             cpu_pressure=readings.get("cpu"),
@@ -79,8 +82,21 @@ class Sense:
 
     def troubles(self) -> Iterator[str]:
         """What cannot be read or understood at present."""
+        if self._missing:
+            yield self._missing
         sources = [self._memory, self._arc, self._swaps, *self._pressure.values(), self._paging]
-        return (source.trouble for source in sources if source and source.trouble)
+        for source in sources:
+            if source and source.trouble:
+                yield source.trouble
+
+    def _cache(self, time: float) -> Arc | None:
+        # Hardly any machine has one, and the module may be loaded long after us.
+        if time - self._arc_sought > DEVICES_AGE:
+            found = self._arc.read()
+            if found is None and not self._arc.trouble:
+                self._arc_sought = time
+            return found
+        return None
 
     def _on_zram(self, swap: Swap) -> Swap:
         found = self._swaps.read() if swap.total and self._wants_zram else None
@@ -120,7 +136,10 @@ def recorded_clock(directory: str) -> float:
     """
     path = f"{directory}/clock"
     try:
-        return float(read(path))
+        seconds = float(read(path))
+        if seconds - seconds != 0:  # infinite, or not a number
+            raise ValueError
+        return seconds
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror}") from error
     except ValueError:

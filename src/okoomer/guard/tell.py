@@ -21,31 +21,56 @@ AT_ONCE = 4096
 
 
 class Stream:
-    """A descriptor that is written to only while it takes the text at once; lines that it cannot take are counted
-    and the count is told as soon as it can."""
+    """A descriptor that is written to only while it takes the text at once. A line that it cannot take waits until it
+    can, so that no line is ever torn; those that come meanwhile are lost.
 
-    def __init__(self, fd: int) -> None:
+    Args:
+        count: Say how many were lost as soon as that is possible. JSON has its sequence numbers for that.
+    """
+
+    def __init__(self, fd: int, count: bool = True) -> None:
         self.fd = fd
         self.lost = 0
+        self._count = count
+        self._waiting = b""
+        if os.isatty(fd):
+            try:
+                # A terminal that polls writable may take one byte and then wait. Opened anew, so that the flag is ours
+                # alone and not of all who write there.
+                self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            except OSError:
+                pass
         self._poller = poll()
-        self._poller.register(fd, POLLOUT)
+        self._poller.register(self.fd, POLLOUT)
 
     def write(self, text: str) -> None:
         """Writes one line, if that is possible now. Longer lines are written in pieces."""
-        if self.lost:
+        if not self.flush():
+            self.lost += 1
+            return
+        if self.lost and self._count:
             text = f"({self.lost} lines were lost: nobody read them)\n{text}"
-        raw = text.encode("utf-8", "backslashreplace") + b"\n"
-        while raw:
+        self.lost = 0
+        self._waiting = text.encode("utf-8", "backslashreplace") + b"\n"
+        self.flush()
+
+    def glimpse(self, text: str) -> None:
+        """Writes what nobody misses, and no end of line, if that is possible now."""
+        if self.flush():
+            self._waiting = text.encode("utf-8", "backslashreplace")
+            self.flush()
+
+    def flush(self) -> bool:
+        """Writes what waits, as far as that is possible now. Whether nothing waits any more."""
+        while self._waiting:
             try:
                 ready = self._poller.poll(0)
                 if not ready or not ready[0][1] & POLLOUT:
-                    self.lost += 1
-                    return
-                raw = raw[os.write(self.fd, raw[:AT_ONCE]) :]
+                    break
+                self._waiting = self._waiting[os.write(self.fd, self._waiting[:AT_ONCE]) :]
             except OSError:
-                self.lost += 1
-                return
-        self.lost = 0
+                break
+        return not self._waiting
 
 
 class Tell:
@@ -60,7 +85,7 @@ class Tell:
     def __init__(self, ring: Ring | None, as_json: bool, live: bool = False) -> None:
         self._ring = ring
         self._json = as_json
-        self._stream = Stream(1 if as_json else 2)
+        self._stream = Stream(1 if as_json else 2, count=not as_json)
         self._live = live and not as_json
         self._journal = None if as_json else journal()
         self._prefixed = not as_json and "JOURNAL_STREAM" in os.environ
@@ -73,6 +98,9 @@ class Tell:
         locked = self._lock.acquire(timeout=0.1)
         try:
             self._tell(event)
+        except Exception:
+            # Whatever it was, the guard does not end because of a word that it could not say.
+            self._stream.lost += 1
         finally:
             if locked:
                 self._lock.release()
@@ -82,9 +110,10 @@ class Tell:
         if self._live:
             try:
                 width = os.get_terminal_size(2).columns
-                os.write(2, f"\r\033[K{text[: width - 1]}".encode())
             except OSError:
                 self._live = False
+                return
+            self._stream.glimpse(f"\r\033[K{text[: width - 1]}")
 
     def _tell(self, event: Record) -> None:
         at = time()
@@ -121,9 +150,18 @@ def journal() -> socket | None:
         status = os.fstat(2)
         if os.environ.get("JOURNAL_STREAM") != f"{status.st_dev}:{status.st_ino}":
             return None
-        connection = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
-        connection.connect(JOURNAL)
     except OSError:
+        return None
+    return connected(JOURNAL)
+
+
+def connected(address: str) -> socket | None:
+    """A datagram socket to an address (sd_notify(3): `@` begins one without a file), or None if nobody is there."""
+    connection = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+    try:
+        connection.connect("\0" + address[1:] if address[0] == "@" else address)
+    except OSError:
+        connection.close()
         return None
     return connection
 
@@ -132,14 +170,8 @@ class Notify:
     """sd_notify(3): readiness, state and signs of life for a service manager, if there is one."""
 
     def __init__(self) -> None:
-        self._socket: socket | None = None
         address = os.environ.get("NOTIFY_SOCKET", "")
-        if address[:1] in ("/", "@"):
-            try:
-                self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
-                self._socket.connect("\0" + address[1:] if address[0] == "@" else address)
-            except OSError:
-                self._socket = None
+        self._socket = connected(address) if address.startswith(("/", "@")) else None
         microseconds = os.environ.get("WATCHDOG_USEC", "")
         #: Seconds within which the manager wants a sign of life, or 0.
         self.watchdog = int(microseconds) / 1e6 if self._socket and microseconds.isdecimal() else 0.0
@@ -147,6 +179,6 @@ class Notify:
     def __call__(self, text: str) -> None:
         if self._socket:
             try:
-                self._socket.send(text.encode(), MSG_DONTWAIT)
+                self._socket.send(text.encode("utf-8", "backslashreplace"), MSG_DONTWAIT)
             except OSError:
                 pass  # a manager that is busy hears the next

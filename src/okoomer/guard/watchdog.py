@@ -11,7 +11,8 @@ from _thread import start_new_thread
 from time import sleep
 
 from okoomer.events.model import Late
-from okoomer.kernel import clock, meminfo
+from okoomer.kernel import meminfo
+from okoomer.kernel.clock import monotonic
 from okoomer.kernel.files import Source
 from okoomer.kernel.syscalls import set_name
 
@@ -47,7 +48,7 @@ class Watchdog:
         self._short = short
         self._emit = emit
         self._patience = patience
-        self._deadline = float("inf")
+        self._expected = self._deadline = float("inf")
         #: Whom it would kill: the best-known unit's processes, greatest first, and the unit's name.
         self.best: tuple[str, tuple[Process, ...]] = ("", ())
 
@@ -56,18 +57,20 @@ class Watchdog:
         start_new_thread(self._run, ())
 
     def expect(self, within: float) -> None:
-        """The loop will be back within so many seconds."""
-        self._deadline = clock.monotonic() + within + self._patience
+        """The loop will be back within so many seconds. Who plans to sleep long may also be late for long: while memory
+        is far from short, this thread need not wake up as often as the loop."""
+        self._expected = monotonic() + within
+        self._deadline = self._expected + (self._patience if within < 1 else 5 * within + self._patience)
 
     def _run(self) -> None:
         set_name("okoomer-watch")
         while True:
-            left = self._deadline - clock.monotonic()
+            left = self._deadline - monotonic()
             if left > 0:
                 sleep(min(left, 60.0))
             else:
                 self._deadline += self._patience
-                self.rescue(self._patience - left)
+                self.rescue(monotonic() - self._expected)
 
     def rescue(self, late: float) -> None:
         """What is done when the loop is `late` by so many seconds: kills if memory is short, and says so."""

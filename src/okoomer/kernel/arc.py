@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from okoomer.facts import Arc
+from okoomer.kernel.files import whole
 
 
 def parse(text: bytes) -> Arc:
@@ -18,5 +19,5 @@ def _field(text: bytes, name: bytes) -> int:
     for line in text.splitlines():
         fields = line.split()
         if len(fields) == 3 and fields[0] == name:
-            return int(fields[2])
+            return whole(fields[2])
     raise ValueError(f"no {name.decode()}")

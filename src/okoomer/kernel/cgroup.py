@@ -16,7 +16,9 @@ RECORDED = (
 def mount_point(proc: str = "/proc") -> str | None:
     """Where the unified hierarchy is mounted: /sys/fs/cgroup as a rule, elsewhere on hybrid machines, None without."""
     try:
-        mounts = read(f"{proc}/self/mounts", 65536)
+        # One read would end with a page, however many mounts there are.
+        with open(f"{proc}/self/mounts", "rb") as file:
+            mounts = file.read()
     except OSError:
         return None
     for line in mounts.splitlines():

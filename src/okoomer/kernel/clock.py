@@ -1,13 +1,11 @@
-"""The two clocks that matter: one stands still while the machine sleeps, the other does not."""
+"""The two clocks that matter, in seconds since boot: `monotonic` stands still while the machine sleeps, `since_boot`
+does not."""
 
 from __future__ import annotations
 
-from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
+from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 
-
-def monotonic() -> float:
-    """Seconds since boot without the time asleep."""
-    return clock_gettime(CLOCK_MONOTONIC)
+__all__ = ["asleep", "monotonic", "since_boot"]
 
 
 def since_boot() -> float:

@@ -8,10 +8,10 @@ from okoomer.kernel.files import number_after
 
 def parse(text: bytes) -> tuple[Memory, Swap]:
     """Memory and swap from /proc/meminfo. Figures that cannot be are cut to what can: kernels have reported
-    MemAvailable above MemTotal and numbers just below 2**64.
+    MemAvailable above MemTotal, and numbers just below 2**64 where a counter had fallen below 0.
 
     Raises:
-        ValueError: MemTotal or MemFree is missing, or a figure is not a number.
+        ValueError, IndexError: MemTotal or MemFree is missing, or a figure is not a number.
     """
 
     def size(key: bytes) -> int | None:
@@ -19,7 +19,7 @@ def parse(text: bytes) -> tuple[Memory, Swap]:
         return None if kibibytes is None else kibibytes * 1024
 
     total, free = size(b"MemTotal:"), size(b"\nMemFree:")
-    if not total or free is None:
+    if total is None or total <= 0 or free is None:
         raise ValueError("no MemTotal or MemFree")
     cached, buffers, shmem = size(b"\nCached:") or 0, size(b"\nBuffers:") or 0, size(b"\nShmem:") or 0
     available = size(b"\nMemAvailable:")
@@ -29,7 +29,7 @@ def parse(text: bytes) -> tuple[Memory, Swap]:
     def within(value: int | None, limit: int) -> int:
         return max(0, min(value or 0, limit))
 
-    swap_total = size(b"\nSwapTotal:") or 0
+    swap_total = max(0, size(b"\nSwapTotal:") or 0)
     memory = Memory(
         total=total,
         free=within(free, total),

@@ -9,6 +9,7 @@ import os
 from errno import EINVAL
 
 from okoomer.facts import Pressure, Stall
+from okoomer.kernel.files import whole
 
 
 def parse(text: bytes) -> Pressure:
@@ -21,7 +22,7 @@ def parse(text: bytes) -> Pressure:
     for line in text.splitlines():
         name, *fields = line.split()
         avg10, avg60, avg300, total = (field.split(b"=", 1)[1] for field in fields)
-        lines[name] = Stall(_share(avg10), _share(avg60), _share(avg300), int(total) / 1e6)
+        lines[name] = Stall(_share(avg10), _share(avg60), _share(avg300), whole(total) / 1e6)
     if b"some" not in lines:
         raise ValueError("no line 'some'")
     return Pressure(lines[b"some"], lines.get(b"full"))

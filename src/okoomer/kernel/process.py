@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from okoomer.kernel.files import read
+from okoomer.kernel.files import read, whole
 from okoomer.record import Record
 
 TYPE_CHECKING = False
@@ -60,12 +60,12 @@ def parse_stat(text: bytes) -> Stat:
     return Stat(
         name=text_of(text[opening + 1 : closing]),
         state=text_of(fields[0]),
-        parent=int(fields[1]),
-        session=int(fields[3]),
+        parent=whole(fields[1]),
+        session=whole(fields[3]),
         terminal=fields[4] != b"0",
-        kernel_thread=bool(int(fields[6]) & PF_KTHREAD),
-        threads=int(fields[17]),
-        started=int(fields[19]) / TICKS,
+        kernel_thread=bool(whole(fields[6]) & PF_KTHREAD),
+        threads=whole(fields[17]),
+        started=whole(fields[19]) / TICKS,
     )
 
 
@@ -80,10 +80,10 @@ def parse_status(text: bytes) -> Status:
         key, _, rest = line.partition(b":")
         if key in (b"Uid", b"RssAnon", b"RssFile", b"RssShmem", b"VmSwap"):
             numbers[key] = rest.split()
-    user = int(numbers[b"Uid"][1])
+    user = whole(numbers.get(b"Uid", [])[1])
 
     def size(key: bytes) -> int:
-        return int(numbers[key][0]) * 1024 if key in numbers else 0
+        return max(0, whole(numbers[key][0]) * 1024) if key in numbers else 0
 
     return Status(user, size(b"RssAnon"), size(b"RssFile"), size(b"RssShmem"), size(b"VmSwap"))
 
@@ -159,6 +159,6 @@ def cgroup(proc: str, pid: int | str) -> str:
 def number(proc: str, pid: int | str, name: str) -> int:
     """A file that holds one number, such as oom_score_adj; 0 where it is absent."""
     try:
-        return int(read(f"{proc}/{pid}/{name}", 32))
+        return whole(read(f"{proc}/{pid}/{name}", 32))
     except (OSError, ValueError):
         return 0

@@ -1,27 +1,37 @@
 """System calls that Python's standard library does not wrap.
 
-`ctypes` costs 0.6 MiB, paid when this module is imported, which happens at start: at the worst moment an import might
-need a disk. Calls through it release the interpreter's lock.
+They go through `_ctypes`, the core of `ctypes`: the package around it costs 0.3 MiB for what a few lines do here.
+Calls release the interpreter's lock. All of it happens at start: at the worst moment an import might need a disk.
 """
 
 from __future__ import annotations
 
-import ctypes
+import _ctypes
 import os
 from errno import ENOSYS
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 #: include/uapi/asm-generic/unistd.h: the number is the same on every architecture (Linux 5.15).
 SYS_PROCESS_MRELEASE = 448
 #: include/uapi/asm-generic/mman.h
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
-#: include/uapi/linux/prctl.h
-PR_SET_NAME = 15
+
+
+class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "l"
+
+
+class _Function(_ctypes.CFuncPtr):
+    _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+    _restype_ = _Long
+
+
+_libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
+_mlockall = _Function(_ctypes.dlsym(_libc, "mlockall"))
+_syscall = _Function(_ctypes.dlsym(_libc, "syscall"))
 
 
 def _raise(name: str) -> None:
-    error = ctypes.get_errno()
+    error = _ctypes.get_errno()
     hint = " (this kernel is too old for it)" if error == ENOSYS else ""
     raise OSError(error, f"{name}: {os.strerror(error)}{hint}")
 
@@ -33,7 +43,7 @@ def lock_memory() -> None:
     Raises:
         OSError: Not permitted (CAP_IPC_LOCK or RLIMIT_MEMLOCK), or too old a kernel.
     """
-    if _libc.mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0:
+    if _mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0:
         _raise("mlockall")
 
 
@@ -44,10 +54,15 @@ def process_mrelease(pidfd: int) -> None:
     Raises:
         OSError: ESRCH it has let go already, EINVAL it is not dying, ENOSYS before Linux 5.15.
     """
-    if _libc.syscall(SYS_PROCESS_MRELEASE, pidfd, 0) != 0:
+    if _syscall(SYS_PROCESS_MRELEASE, pidfd, 0) != 0:
         _raise("process_mrelease")
 
 
 def set_name(name: str) -> None:
     """The name of the calling thread, as `ps` and the kernel's log show it: at most 15 bytes."""
-    _libc.prctl(PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    try:
+        fd = os.open("/proc/thread-self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        os.write(fd, name.encode()[:15])
+        os.close(fd)
+    except OSError:
+        pass  # a name is a courtesy

@@ -12,7 +12,7 @@ def parse(text: bytes) -> Paging:
     """Counters of /proc/vmstat, pages as bytes. A counter that this kernel lacks is 0 and stays so.
 
     Raises:
-        ValueError: There is no such counter at all, or one is not a number.
+        ValueError, IndexError: There is no such counter at all, or one is not a number.
     """
 
     def count(*keys: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from okoomer.facts import Zram
-from okoomer.kernel.files import read
+from okoomer.kernel.files import read, whole
 
 
 def devices(sys: str) -> list[str]:
@@ -21,9 +21,9 @@ def read_all(directories: list[str]) -> Zram | None:
     size = stored = used = 0
     for directory in directories:
         try:
-            disk_size = int(read(f"{directory}/disksize"))
+            disk_size = whole(read(f"{directory}/disksize"))
             original, _compressed, total, *_rest = read(f"{directory}/mm_stat").split()
-            size, stored, used = size + disk_size, stored + int(original), used + int(total)
+            size, stored, used = size + disk_size, stored + whole(original), used + whole(total)
         except (OSError, ValueError):
             continue
     return Zram(size, stored, used) if size else None

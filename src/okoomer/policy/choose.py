@@ -28,6 +28,8 @@ PREFERRED, ORDINARY, LAST = 0, 1, 2
 #: A unit is the culprit if it grew by this share of all growth, and in this many seconds by an eighth of the need.
 CULPRIT_SHARE = 0.5
 CULPRIT_SECONDS = 10.0
+#: A part that frees this share of what the whole would is as good as the whole.
+NEARLY_ALL = 0.9
 #: So many ranked units are told.
 TOLD = 10
 
@@ -101,6 +103,7 @@ def choose(
     processes: Iterable[Process],
     me: int = 0,
     aside: frozenset[int] = frozenset(),
+    user: int | None = None,
 ) -> Choice:
     """Whom a rule ends on this machine.
 
@@ -108,30 +111,28 @@ def choose(
         processes: Those that matter and their ancestors.
         me: Our own pid: neither it nor its ancestors are ever chosen.
         aside: Pids that were tried before and would not die.
+        user: Only this user's processes may be ended; None if there is no such limit.
     """
     by_pid = {process.pid: process for process in processes}
     need, least = need_of(rule, snapshot), least_of(rule, snapshot.memory.total)
-    protects = protection(rule, policy, by_pid, me, aside)
-    comes_last, preferred = matcher((*rule.avoid, *policy.avoid)), matcher((*rule.prefer, *policy.prefer))
-    supervises = matcher(policy.supervisors)
+    protects = protection(rule, policy, by_pid, me, aside, user)
+    stands_apart, preferred = apartness(rule, policy), matcher(rule.prefer, policy.prefer)
 
     def untouchable(process: Process) -> bool:
         return bool(protects(process))
 
     def apart(process: Process) -> bool:
-        # A session leader with a terminal is a shell that somebody types into, whatever its name.
-        shell = process.terminal and process.pid == process.session
-        return shell or bool(supervises(process) or comes_last(process))
+        return bool(stands_apart(process))
 
     if rule.unit == "process":
         units = [Unit("process", p, (p,), []) for p in by_pid.values() if not untouchable(p)]
     else:
         units = families(by_pid, untouchable, apart)
-        chosen_apart = {unit.root.pid for unit in units}
+        whole = {unit.root.pid for unit in units if unit.own}
         units += [
             Unit("process", p, (p,), [])
             for p in by_pid.values()
-            if p.pid not in chosen_apart and not untouchable(p) and preferred(p)
+            if p.pid not in whole and not untouchable(p) and preferred(p)
         ]
 
     weigh = _Scale(rule, by_pid.values(), need)
@@ -140,11 +141,11 @@ def choose(
         root = unit.root
         if unit.kind == "group":
             tier, because = ORDINARY, ""
-        elif apart(root):
-            tier, because = LAST, comes_last(root) or supervises(root) or "a shell with a terminal"
+        elif because := stands_apart(root):
+            tier = LAST
         else:
-            written = preferred(root)
-            tier, because = (PREFERRED, written) if written else (ORDINARY, "")
+            because = preferred(root)
+            tier = PREFERRED if because else ORDINARY
         found = weigh.candidate(unit, tier, because)
         # What is preferred goes first only if it is enough by itself: a crumb in front of every hog helps nobody.
         return found if tier != PREFERRED or found.freed >= need else weigh.candidate(unit, ORDINARY, because)
@@ -165,19 +166,24 @@ def choose(
             f"the best to be had is {best.name} with {size(best.freed)}"
         )
         return Choice(None, ranking, need, least, refusal)
-    part = smallest(unit, need, lambda inner: weigh.candidate(inner, best.tier, ""))
+    part = smallest(unit, max(need, least), least, lambda inner: weigh.candidate(inner, best.tier, ""))
     return Choice(best if part is unit else candidate(part), ranking, need, least)
 
 
 def protection(
-    rule: Rule, policy: Policy, processes: dict[int, Process], me: int, aside: frozenset[int] = frozenset()
+    rule: Rule,
+    policy: Policy,
+    processes: dict[int, Process],
+    me: int,
+    aside: frozenset[int] = frozenset(),
+    user: int | None = None,
 ) -> Callable[[Process], str]:
     """A function that says why a process must not be touched, or ''."""
-    spared = matcher((*rule.spare, *policy.spare))
+    spared = matcher(rule.spare, policy.spare)
     above = ancestors(processes, me)
 
     def protects(process: Process) -> str:
-        if process.kernel_thread or process.pid == 2:
+        if process.kernel_thread:
             return "a kernel thread"
         if process.pid == 1:
             return "init"
@@ -187,27 +193,43 @@ def protection(
             return "oom_score_adj -1000"
         if process.pid in aside:
             return "would not die"
+        if user is not None and process.user != user:
+            return "another user's"
         written = spared(process)
         return f"spared by {written}" if written else ""
 
     return protects
 
 
-def smallest(unit: Unit, need: int, weigh: Callable[[Unit], Candidate]) -> Unit:
+def apartness(rule: Rule, policy: Policy) -> Callable[[Process], str]:
+    """A function that says why a process comes last and is no part of its parent's family, or ''."""
+    comes_last, supervises = matcher(rule.avoid, policy.avoid), matcher(policy.supervisors)
+
+    def stands_apart(process: Process) -> str:
+        # A session leader with a terminal is a shell that somebody types into, whatever its name.
+        shell = process.terminal and process.pid == process.session
+        return comes_last(process) or supervises(process) or ("a shell with a terminal" if shell else "")
+
+    return stands_apart
+
+
+def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidate]) -> Unit:
     """The smallest part of a unit that frees enough and is to blame.
 
-    A single child that covers the need and has most of the weight is taken alone: the tool, not the one who called
-    it. Else those that the program itself has marked as expendable, by an oom_score_adj above its own as browsers
-    give background tabs, most expendable first, until they are enough. Else the whole.
+    A single child that has most of the weight is taken alone if it covers the need, or if the rest would hardly add
+    to it: the tool, not the one who called it. Else those that the program itself has marked as expendable, by an
+    oom_score_adj above its own as browsers give background tabs, most expendable first, until they are enough. Else
+    the whole.
     """
+    whole = weigh(unit)
     while True:
-        whole = weigh(unit)
         if not unit.inside:
             return unit
         parts = [(weigh(part), part) for part in unit.inside]
         best, part = max(parts, key=lambda pair: pair[0].score)
-        if best.freed >= need and 2 * best.score >= whole.score and (2 * (best.growth or 0) >= (whole.growth or 0)):
-            unit = part
+        enough = best.freed >= need or best.freed >= max(NEARLY_ALL * whole.freed, least)
+        if enough and 2 * best.score >= whole.score and 2 * (best.growth or 0) >= (whole.growth or 0):
+            unit, whole = part, best
             continue
         expendable = [(found, part) for found, part in parts if part.root.adjustment > max(0, unit.root.adjustment)]
         expendable.sort(key=lambda pair: (-pair[1].root.adjustment, -pair[0].freed))

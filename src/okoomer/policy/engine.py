@@ -45,7 +45,7 @@ class Verdict(Record):
     """What the policy says of one snapshot.
 
     `act` is the index of the rule that acts, `warnings` of those that only warn and do so now, `soonest` the seconds
-    before which no rule can fire however fast memory fills.
+    before which no rule that has not fired can fire, however fast memory fills.
     """
 
     time: float
@@ -66,7 +66,8 @@ class Engine:
         self.policy = policy
         self.triggers = triggers
         self._snapshot: Snapshot | None = None
-        self._series: dict[str, Series] = {}
+        #: By metric and window.
+        self._series: dict[tuple[str, float], Series] = {}
         self._rules = [_RuleState(rule) for rule in policy.rules]
         for rule in policy.rules:
             for comparison in comparisons(rule):
@@ -83,7 +84,7 @@ class Engine:
         if last and snapshot.asleep != last.asleep:
             # What was read before a suspend says nothing of the machine that woke up.
             self._forget()
-        for name, series in self._series.items():
+        for (name, _window), series in self._series.items():
             value = METRICS[name].read(snapshot)
             if value is None:
                 series.clear()
@@ -107,8 +108,8 @@ class Engine:
             elif not state.warns and acting and state.fired:
                 state.rested = snapshot.time + rule.rest
             verdicts.append(RuleVerdict(rule.name, state.name, self._values(rule)))
-            if not (state.fired and state.warns):
-                soonest = min(soonest, 0.0 if state.fired else self._soonest(rule.when, state))
+            if not state.fired:
+                soonest = min(soonest, self._soonest(rule.when, state))
         return Verdict(snapshot.time, tuple(verdicts), act, tuple(warnings), soonest)
 
     def value(self, metric: str, over: float = 0.0) -> float | None:
@@ -116,13 +117,15 @@ class Engine:
         assert self._snapshot is not None
         definition = METRICS[metric]
         if metric == FORECAST:
-            slope = self._series[metric].slope(FORECAST_WINDOW) if metric in self._series else None
+            forecast = self._series.get((metric, FORECAST_WINDOW))
+            slope = forecast.slope() if forecast else None
             left = definition.read(self._snapshot)
             if slope is None or left is None:
                 return None
             return left / -slope if slope < 0 else float("inf")
         if definition.windowed:
-            return self._series[metric].rate(over) if metric in self._series else None
+            series = self._series.get((metric, over))
+            return series.rate() if series else None
         return definition.read(self._snapshot)
 
     # --- conditions ---------------------------------------------------------------------------------------------
@@ -130,11 +133,12 @@ class Engine:
     def _judge(self, state: _RuleState) -> None:
         assert self._snapshot is not None
         rule, now = state.rule, self._snapshot.time
+        well = rule.until is not None and self._truth(rule.until, state, now) is True
         state.holding = False
         true = self._truth(rule.when, state, now) is True
         if state.fired and rule.until is not None:
             # Hysteresis: what has fired goes on until the machine is well again, not merely better.
-            state.fired = self._truth(rule.until, state, now) is not True
+            state.fired = not well
         else:
             state.fired = true
 
@@ -175,33 +179,36 @@ class Engine:
 
     # --- how long nothing can happen ----------------------------------------------------------------------------
 
-    def _soonest(self, condition: Condition, state: _RuleState) -> float:
-        """Seconds before which a condition cannot become true; inf if it is about something absent."""
-        if isinstance(condition, And):
-            return max(self._soonest(part, state) for part in condition.parts)
-        if isinstance(condition, Or):
-            return min(self._soonest(part, state) for part in condition.parts)
+    def _soonest(self, condition: Condition, state: _RuleState, wanted: bool = True) -> float:
+        """Seconds before which a condition cannot become true, or false where that is `wanted`; inf if it is about
+        something absent."""
+        if isinstance(condition, (And, Or)):
+            last_of = max if isinstance(condition, And) is wanted else min
+            return last_of(self._soonest(part, state, wanted) for part in condition.parts)
         if isinstance(condition, Held):
             assert self._snapshot is not None
             since = state.since.get(condition)
-            if since is not None:
-                return max(0.0, condition.seconds - (self._snapshot.time - since))
-            return self._soonest(condition.condition, state) + condition.seconds
+            if since is None:
+                return self._soonest(condition.condition, state, wanted) + (condition.seconds if wanted else 0.0)
+            left = condition.seconds - (self._snapshot.time - since)
+            if wanted or left > 1e-9:
+                return max(0.0, left) if wanted else 0.0
+            return self._soonest(condition.condition, state, wanted)
         if isinstance(condition, Not):
-            return GLANCE
-        return self._soonest_comparison(condition)
+            return self._soonest(condition.part, state, not wanted)
+        return self._soonest_comparison(condition, wanted)
 
-    def _soonest_comparison(self, comparison: Comparison) -> float:
+    def _soonest_comparison(self, comparison: Comparison, wanted: bool) -> float:
         metric = METRICS[comparison.metric]
         value, threshold = self.value(metric.name, comparison.over), self._threshold(comparison)
         if value is None:
             return GLANCE if metric.windowed and self._offered(metric) else float("inf")
-        if OPERATORS[comparison.operator](value, threshold):
+        if OPERATORS[comparison.operator](value, threshold) is wanted:
             return 0.0
         distance = abs(value - threshold)
         if metric.kind == LEVEL:
             return distance / (SWAP_FILL_RATE if metric.name.startswith("swap.") else FILL_RATE)
-        rising = comparison.operator in (">", ">=")
+        rising = (comparison.operator in (">", ">=")) is wanted
         if metric.kind in (STALL, AVERAGE) and rising and self.triggers and metric.name.startswith("psi.memory."):
             return float("inf")
         # A stall cannot grow faster than time passes.
@@ -212,8 +219,8 @@ class Engine:
     def _watch(self, comparison: Comparison) -> None:
         metric = METRICS[comparison.metric]
         if metric.kind in (STALL, FLOW, COUNT) or metric.name == FORECAST:
-            series = self._series.setdefault(metric.name, Series(growing=metric.name != FORECAST))
-            series.window = max(series.window, comparison.over or FORECAST_WINDOW)
+            window = FORECAST_WINDOW if metric.name == FORECAST else comparison.over
+            self._series.setdefault((metric.name, window), Series(window, growing=metric.name != FORECAST))
 
     def _offered(self, metric: Metric) -> bool:
         assert self._snapshot is not None

@@ -39,11 +39,13 @@ class Unit:
 
 
 def ancestors(processes: dict[int, Process], pid: int) -> set[int]:
-    """The pids above a process, itself included. A tree that changed while it was read may even hold a circle."""
+    """The pids above a process, itself included, also those that are known as parents only. A tree that changed while
+    it was read may even hold a circle."""
     found: set[int] = set()
-    while pid in processes and pid not in found:
+    while pid not in found:
         found.add(pid)
-        pid = processes[pid].parent
+        if pid in processes:
+            pid = processes[pid].parent
     return found
 
 
@@ -85,7 +87,8 @@ def families(
 
     outermost: list[Unit] = []
     for siblings in roots.values():
-        outermost += _grouped([family(process) for process in siblings])
+        outermost += _grouped([family(process) for process in siblings if not apart(process)])
+        outermost += [family(process) for process in siblings if apart(process)]
     return outermost
 
 

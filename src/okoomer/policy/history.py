@@ -15,13 +15,13 @@ POINTS = 40
 
 
 class Series:
-    """Samples (time in seconds, value) of one reading, over the longest window that anybody asks for.
+    """Samples (time in seconds, value) of one reading over one window: each window is sampled as finely as it needs.
 
     With `growing` the reading is a total: where it went back (a device was removed) the past no longer counts.
     """
 
-    def __init__(self, growing: bool) -> None:
-        self.window = 0.0
+    def __init__(self, window: float, growing: bool) -> None:
+        self.window = window
         self._growing = growing
         self._samples: deque[tuple[float, float]] = deque()
 
@@ -39,14 +39,14 @@ class Series:
     def clear(self) -> None:
         self._samples.clear()
 
-    def rate(self, window: float) -> float | None:
-        """Growth per second over the last `window` seconds, None before there are two samples.
+    def rate(self) -> float | None:
+        """Growth per second over the window, None before there are two samples.
 
         Sampling is sparse while nothing happens, so two bounds are taken and the greater one counts: the average
         since the last sample before the window, and what surely lies inside the window. Neither counts growth that
         may have been earlier than the samples say.
         """
-        samples = self._samples
+        samples, window = self._samples, self.window
         if len(samples) < 2:
             return None
         now, last = samples[-1]
@@ -61,17 +61,17 @@ class Series:
         average: float = (last - base) / max(now - base_time, window)
         return max(average, (last - inside) / window)
 
-    def slope(self, window: float) -> float | None:
+    def slope(self) -> float | None:
         """The median slope per second between all pairs of samples in the window (Theil-Sen): one odd sample does
         not move it. None before the samples cover half the window."""
         if not self._samples:
             return None
         now = self._samples[-1][0]
-        samples = [sample for sample in self._samples if sample[0] >= now - window]
-        if now - samples[0][0] < window / 2:
+        samples = [sample for sample in self._samples if sample[0] >= now - self.window]
+        if now - samples[0][0] < self.window / 2:
             return None
-        # Every other sample: a hundred pairs or so, not eight hundred.
-        samples = samples[::-3]
+        # Few of many samples: a hundred pairs or so, not eight hundred.
+        samples = samples[:: -(1 + len(samples) // 14)]
         slopes = sorted(
             (samples[i][1] - samples[j][1]) / (samples[i][0] - samples[j][0])
             for i in range(len(samples))

@@ -11,7 +11,8 @@ import _sre  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from typing import Any
 
     from okoomer.facts import Process
     from okoomer.policy.model import Selector
@@ -49,16 +50,14 @@ SUBJECTS: dict[str, Callable[[Process], str]] = {
 }
 
 
-def matcher(selectors: Iterable[Selector]) -> Callable[[Process], str]:
-    """A function that gives the first selector, as it was written, that names a process, or ''."""
-    tests = []
-    for selector in selectors:
-        magic, flags, groups, *code = selector.code
-        if magic != _sre.MAGIC:
-            raise ValueError(f"selector {selector.kind}:{selector.pattern} was compiled by another Python")
-        program = _sre.compile(selector.pattern, flags, code, groups - 1, {}, (None,) * groups)
-        test = program.search if selector.kind == "cmdline" else program.fullmatch
-        tests.append((test, SUBJECTS[selector.kind], f"{selector.kind}:{selector.pattern}"))
+def matcher(*lists: tuple[Selector, ...]) -> Callable[[Process], str]:
+    """A function that gives the first selector, as it was written, that names a process, or ''.
+
+    Raises:
+        ValueError: A selector was compiled by another Python.
+    """
+    tests: list[tuple[Callable[[str], object], Callable[[Process], str], str]]
+    tests = [test for selectors in lists for test in _tests(selectors)]
 
     def match(process: Process) -> str:
         for test, subject, written in tests:
@@ -67,3 +66,24 @@ def matcher(selectors: Iterable[Selector]) -> Callable[[Process], str]:
         return ""
 
     return match
+
+
+#: Programs of the lists that are in use, by identity: a policy has a few lists, used in each choice.
+_ready: dict[int, tuple[tuple[Selector, ...], list[Any]]] = {}
+
+
+def _tests(selectors: tuple[Selector, ...]) -> list[Any]:
+    if id(selectors) not in _ready:
+        if len(_ready) > 64:
+            _ready.clear()
+        _ready[id(selectors)] = (selectors, [_test(selector) for selector in selectors])
+    return _ready[id(selectors)][1]
+
+
+def _test(selector: Selector) -> Any:
+    magic, flags, groups, *code = selector.code
+    if magic != _sre.MAGIC:
+        raise ValueError(f"selector {selector.kind}:{selector.pattern} was compiled by another Python")
+    program = _sre.compile(selector.pattern, flags, code, groups - 1, {}, (None,) * groups)
+    matches = program.search if selector.kind == "cmdline" else program.fullmatch
+    return matches, SUBJECTS[selector.kind], f"{selector.kind}:{selector.pattern}"

@@ -1,0 +1,91 @@
+"""Processes that only seem to be: they die as they are told to, on a clock that the test turns."""
+
+from __future__ import annotations
+
+from _signal import SIGKILL, SIGTERM
+from errno import EPERM, ESRCH
+from typing import TYPE_CHECKING
+
+from okoomer.facts import Process
+from okoomer.record import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NEVER = float("inf")
+
+
+class Body:
+    """One process.
+
+    Args:
+        on_term, on_kill: Seconds from the signal to its death.
+        refuses: Nobody may signal it.
+        vanished: It is gone before anybody can lay hands on it.
+        leaves: The time at which it ends by itself.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        on_term: float = 0.0,
+        on_kill: float = 0.0,
+        refuses: bool = False,
+        vanished: bool = False,
+        leaves: float = NEVER,
+    ) -> None:
+        self.pid = self.pidfd = pid
+        self.patience = {int(SIGTERM): on_term, int(SIGKILL): on_kill}
+        self.refuses = refuses
+        self.vanished = vanished
+        self.dies = leaves
+        self.signals: list[tuple[float, int]] = []
+        self.held = 0
+
+
+class World:
+    """Hands that seize such bodies, and the time."""
+
+    def __init__(self, *bodies: Body) -> None:
+        self.now = 0.0
+        self.bodies = {body.pid: body for body in bodies}
+
+    def seize(self, process: Process) -> Grip | None:
+        body = self.bodies[process.pid]
+        if body.vanished:
+            return None
+        body.held += 1
+        return Grip(self, body)
+
+    def processes(self, pids: Iterable[int] | None = None) -> list[Process]:
+        return [replace(ANYBODY, pid=pid) for pid in (self.bodies if pids is None else pids)]
+
+    def signals(self, number: int) -> list[int]:
+        return [pid for pid, body in self.bodies.items() if any(one == number for _, one in body.signals)]
+
+
+class Grip:
+    """A body that was seized."""
+
+    def __init__(self, world: World, body: Body) -> None:
+        self.pid = self.pidfd = body.pid
+        self._world = world
+        self._body = body
+
+    def signal(self, number: int) -> None:
+        if self._body.refuses:
+            raise PermissionError(EPERM, "Operation not permitted")
+        if self.dead():
+            raise ProcessLookupError(ESRCH, "No such process")
+        self._body.signals.append((self._world.now, int(number)))
+        self._body.dies = min(self._body.dies, self._world.now + self._body.patience[int(number)])
+
+    def dead(self) -> bool:
+        return self._world.now >= self._body.dies
+
+    def close(self) -> None:
+        self._body.held -= 1
+        assert self._body.held >= 0
+
+
+ANYBODY = Process(0, 1, "body", 0.0)

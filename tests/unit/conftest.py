@@ -1,0 +1,40 @@
+"""How many cases the properties were tried on is told, and must not dwindle unseen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.strategies import Count
+
+#: What all properties together are tried on at the least.
+ENOUGH = 200_000
+HERE = Path(__file__).parent
+
+chosen_few = too_few = False
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    global chosen_few
+    chosen_few = chosen_few or bool(items)
+
+
+def is_whole(session: pytest.Session) -> bool:
+    """Whether this run held all unit tests, to their end."""
+    run = {item.path for item in session.items}
+    return not chosen_few and not session.testsfailed and not session.shouldstop and run >= set(HERE.glob("test_*.py"))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    global too_few
+    too_few = is_whole(session) and not session.config.option.collectonly and Count.cases < ENOUGH
+    if too_few:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if Count.cases:
+        terminalreporter.write_line(f"generated cases: {Count.cases}")
+    if too_few:
+        terminalreporter.write_line(f"a whole run has to try at least {ENOUGH} generated cases", red=True)

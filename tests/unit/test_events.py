@@ -1,0 +1,207 @@
+"""Events as text: JSON that is JSON, sentences of one line, and names that can do no harm."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from okoomer.events import model
+from okoomer.events.text import harmless, line, reading, sentence, some_pids, to_json
+from okoomer.policy.metrics import METRICS
+from okoomer.record import Record
+
+TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
+HOSTILE = ["a'b\n<7>fake", "\x1b[31mred", "\u202egnp.exe", "back\\slash", "\r", "\x00", "\x85", "\u2028", "\udcff"]
+NUMBERS = st.one_of(st.floats(), st.integers(-(2**64), 2**64))
+VALUES = st.lists(st.tuples(TEXT, st.none() | NUMBERS), max_size=3, unique_by=lambda pair: pair[0]).map(tuple)
+PIDS = st.lists(st.integers(1, 2**22), min_size=1, max_size=6).map(tuple)
+RANKED = st.builds(model.Ranked, TEXT, TEXT, PIDS, NUMBERS, st.integers(0, 2**50), TEXT)
+#: What stands in a field, by its annotation.
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "str": TEXT,
+    "int": st.integers(0, 2**63),
+    "float": NUMBERS,
+    "bool": st.booleans(),
+    "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
+    "tuple[int, ...]": PIDS,
+    "tuple[tuple[str, float | None], ...]": VALUES,
+    "tuple[Ranked, ...]": st.lists(RANKED, max_size=2).map(tuple),
+}
+
+
+def events(kind: type[Record]) -> st.SearchStrategy[Record]:
+    return st.builds(kind, *(FIELDS[kind.__annotations__[field]] for field in kind._fields))
+
+
+def shown(value: object) -> object:
+    """What JSON makes of a value."""
+    if isinstance(value, Record):
+        return {field: shown(item) for field, item in zip(value._fields, value, strict=True)}
+    if isinstance(value, tuple):
+        return [shown(item) for item in value]
+    if isinstance(value, str):
+        # Two halves of one character side by side come back as that character.
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return None
+    return value
+
+
+# --- harmless -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["firefox", "a'b", "Isolated Web Co", "naïve-日本", ""])
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert harmless(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("a'b\n<7>fake", "a'b\\n<7>fake"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\u2066\u2069", "\\u2066\\u2069"),
+        ("\\n", "\\\\n"),
+        ("\x7f\x85\u2028\ufeff\u200b", "\\x7f\\x85\\u2028\\ufeff\\u200b"),
+        ("\udcff", "\\udcff"),
+        ("\U000e0041", "\\U000e0041"),
+        ("cat\u3164", "cat\\u3164"),
+        ("cat\ufe0f\u034f", "cat\\ufe0f\\u034f"),
+    ],
+)
+def test_what_forges_colours_or_hides_is_escaped(text: str, escaped: str) -> None:
+    assert harmless(text) == escaped
+
+
+@given(TEXT)
+def test_what_is_harmless_prints_on_one_line(text: str) -> None:
+    safe = harmless(text)
+    assert safe.isprintable()
+    assert len(safe.splitlines()) <= 1
+
+
+@given(TEXT)
+def test_the_text_can_be_had_back_so_no_two_look_alike(text: str) -> None:
+    back = harmless(text).encode("latin-1", "backslashreplace").decode("unicode_escape")
+    assert back == text
+
+
+@given(TEXT, TEXT)
+def test_no_text_can_pass_for_another_by_writing_its_escapes(text: str, other: str) -> None:
+    assert (harmless(text) == harmless(other)) == (text == other)
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", model.EVENTS.values())
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_every_event_is_one_line_of_json_whatever_it_says(kind: type[Record], data: st.DataObject) -> None:
+    event = data.draw(events(kind))
+    text = line(event, 1700000000.1234567, 42)
+    assert text.isascii() and text.isprintable()
+    told = json.loads(text)
+    expected: dict[str, Any] = shown(event)  # type: ignore[assignment]
+    if "values" in expected:
+        expected["values"] = dict(expected["values"])
+    head = {"at": 1700000000.123457, "sequence": 42, "event": kind.__name__.lower()}
+    assert told == head | expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (True, "true"),
+        (False, "false"),
+        (2**64, "18446744073709551616"),
+        (0.1, "0.1"),
+        (float("nan"), "null"),
+        (float("-inf"), "null"),
+        ('"\n\u20ac', '"\\"\\n\\u20ac"'),
+        ((1, (2, "x")), '[1, [2, "x"]]'),
+        ({"a": 1, 2: None}, '{"a": 1, "2": null}'),
+        (model.Changed("x"), '{"text": "x"}'),
+    ],
+)
+def test_plain_values_as_json(value: object, text: str) -> None:
+    assert to_json(value) == text
+
+
+# --- sentences ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", model.EVENTS.values())
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_every_event_has_a_sentence_of_one_printable_line(kind: type[Record], data: st.DataObject) -> None:
+    priority, said = sentence(data.draw(events(kind)))
+    assert said.isprintable()
+    assert model.EMERGENCY <= priority <= model.DEBUG
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_cannot_begin_a_line_of_its_own(name: str) -> None:
+    for event in (
+        model.Signalled("low", "SIGTERM", name, (4,), (5,)),
+        model.Died("low", name, (4,), 0.1, 0),
+        model.Stuck("low", name, (4,), 0.1, name),
+        model.Late(2.0, 4, name),
+        model.Warned("low", name),
+        model.Trouble(name),
+    ):
+        said = sentence(event)[1]
+        assert said.isprintable()
+        assert harmless(name) in said
+
+
+def test_what_is_no_event_has_no_sentence() -> None:
+    with pytest.raises(TypeError):
+        sentence(model.Ranked("process", "x", (1,), 0.0, 0, ""))
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (model.Stopped("SIGTERM"), "stopped by SIGTERM"),
+        (model.Trouble("x: Is a directory"), "x: Is a directory"),
+        (model.Trouble("x", over=True), "again well: x"),
+        (model.Signalled("r", "SIGKILL", "hog", (4, 5), ()), "SIGKILL to hog (pid 4 5)"),
+        (model.Signalled("r", "SIGKILL", "hog", (4,), (6,)), "SIGKILL to hog (pid 4), not to pid 6"),
+        (model.Died("r", "hog", (4,), 0.25, 1024**2), "hog (pid 4) is gone after 0.250 s, 1 MiB came back"),
+        (model.Recovered("r", asked=True), "rule r: memory came back, the victim may go on"),
+        (model.Late(3.0, 0, ""), "the loop hung for 3.0 s; the watchdog killed nobody"),
+        (
+            model.RuleChanged("r", "fired", (("psi.memory.full", 0.25), ("swap.free", None))),
+            "rule r fired: psi.memory.full 25.0%, swap.free unknown",
+        ),
+    ],
+)
+def test_sentences_for_people(event: Record, said: str) -> None:
+    assert sentence(event)[1] == said
+
+
+def test_urgent_events_have_urgent_priorities() -> None:
+    def priority(event: Record) -> int:
+        return sentence(event)[0]
+
+    assert priority(model.Late(3.0, 4, "x")) == model.ALERT
+    assert priority(model.RuleChanged("r", "fired", ())) < priority(model.RuleChanged("r", "holding", ()))
+    assert priority(model.Trouble("x")) < priority(model.Trouble("x", over=True))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("value", [None, 0.0, 0.5, 3 * 1024.0**3, float("inf")])
+def test_every_metric_has_a_reading(metric: str, value: float | None) -> None:
+    assert reading(metric, value).startswith(f"{metric} ")
+
+
+def test_many_pids_are_counted_and_not_listed() -> None:
+    assert some_pids((1, 2, 3, 4)) == "pid 1 2 3 4"
+    assert some_pids(tuple(range(10, 20))) == "pid 10 and 9 more"
