@@ -88,7 +88,8 @@ class Guard:
         self._troubles: set[str] = set()
         self._unlisted: tuple[str, ...] = ()
         self._refused: set[int] = set()
-        self._not_before = float("-inf")
+        #: Rules that found nobody, and when they may look again.
+        self._again: dict[int, float] = {}
         self._last: Snapshot | None = None
         self._baselines: tuple[tuple[Scan, int], ...] = ()
         self._poller = poll()
@@ -107,11 +108,12 @@ class Guard:
         snapshot = self._sense.snapshot()
         now = snapshot.time
         self.engine.triggers = self._trigger is not None and now > self._armed_until
-        verdict = self.engine.step(snapshot, acting=self._ladder.busy(now))
+        self._again = {index: at for index, at in self._again.items() if now < at}
+        verdict = self.engine.step(snapshot, self._ladder.busy(now), self._again)
         self._tell_changes(snapshot, verdict)
         if self._ladder.busy(now):
             self._ladder.advance(now, available(snapshot), verdict)
-        elif verdict.act is not None and now >= self._not_before:
+        elif verdict.act is not None:
             self._act(verdict.act, snapshot, verdict)
         elif verdict.soonest < BASELINE_NEAR:
             self._keep_baseline(snapshot)
@@ -184,13 +186,13 @@ class Guard:
         try:
             found = self.look(snapshot, least_of(rule, snapshot.memory.total))
         except OSError:
-            self._not_before = began + AGAIN
+            self._again = dict.fromkeys(range(len(self.policy.rules)), began + AGAIN)
             return
         aside = self._ladder.aside(began)
         choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user)
         cost = thread_time() - cpu
         if choice.victim is None:
-            self._not_before = began + AGAIN
+            self._again[index] = began + AGAIN
             if index not in self._refused:
                 self._refused.add(index)
                 self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))

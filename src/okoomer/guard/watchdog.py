@@ -11,6 +11,7 @@ from _thread import start_new_thread
 from time import sleep
 
 from okoomer.events.model import Late
+from okoomer.guard.doze import CALM
 from okoomer.kernel import meminfo
 from okoomer.kernel.clock import monotonic
 from okoomer.kernel.files import Source
@@ -57,10 +58,10 @@ class Watchdog:
         start_new_thread(self._run, ())
 
     def expect(self, within: float) -> None:
-        """The loop will be back within so many seconds. Who plans to sleep long may also be late for long: while memory
-        is far from short, this thread need not wake up as often as the loop."""
+        """The loop will be back within so many seconds. While it plans to doze, memory is far from short, and this
+        thread need not wake up as often as the loop."""
         self._expected = monotonic() + within
-        self._deadline = self._expected + (self._patience if within < 1 else 5 * within + self._patience)
+        self._deadline = self._expected + self._patience * (2 if within >= CALM else 1)
 
     def _run(self) -> None:
         set_name("okoomer-watch")

@@ -222,12 +222,14 @@ def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidat
     the whole.
     """
     whole = weigh(unit)
-    while True:
-        if not unit.inside:
-            return unit
+    nearly_all = max(NEARLY_ALL * whole.freed, least)
+    while unit.inside:
+        if len(unit.inside) == 1 and not any(p.anon + p.swap + p.shmem for p in unit.own):
+            unit = unit.inside[0]  # who has nothing adds nothing, and a chain of such may be long
+            continue
         parts = [(weigh(part), part) for part in unit.inside]
         best, part = max(parts, key=lambda pair: pair[0].score)
-        enough = best.freed >= need or best.freed >= max(NEARLY_ALL * whole.freed, least)
+        enough = best.freed >= need or best.freed >= nearly_all
         if enough and 2 * best.score >= whole.score and 2 * (best.growth or 0) >= (whole.growth or 0):
             unit, whole = part, best
             continue
@@ -240,7 +242,8 @@ def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidat
             freed += found.freed
             if freed >= need:
                 return taken[0] if len(taken) == 1 else Unit("group", taken[0].root, (), taken)
-        return unit
+        break
+    return unit
 
 
 def ownerless(snapshot: Snapshot, processes: Iterable[Process]) -> int:

@@ -14,7 +14,7 @@ from okoomer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from okoomer.facts import Snapshot
     from okoomer.policy.metrics import Metric
@@ -73,12 +73,13 @@ class Engine:
             for comparison in comparisons(rule):
                 self._watch(comparison)
 
-    def step(self, snapshot: Snapshot, acting: bool = False) -> Verdict:
+    def step(self, snapshot: Snapshot, acting: bool = False, passed_over: Container[int] = ()) -> Verdict:
         """The verdict on the next snapshot.
 
         Args:
             snapshot: Its time must not be before that of the last one.
             acting: An act is in flight: no rule starts another, and rests begin when it ends.
+            passed_over: Rules that found nobody worth ending a moment ago: less urgent ones may.
         """
         last, self._snapshot = self._snapshot, snapshot
         if last and snapshot.asleep != last.asleep:
@@ -102,7 +103,7 @@ class Engine:
                 state.rested = snapshot.time + rule.rest if rule.rest else float("inf")
             elif state.warns and not state.fired and not rule.rest:
                 state.rested = float("-inf")
-            elif not state.warns and rested and not acting and act is None:
+            elif not state.warns and rested and not acting and act is None and index not in passed_over:
                 act = index
                 state.rested = snapshot.time + rule.rest
             elif not state.warns and acting and state.fired:
