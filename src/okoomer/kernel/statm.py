@@ -11,9 +11,8 @@ import os
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ZERO = ord("0")
-#: So many descriptors are kept at most: what a machine with a desktop has, twice. A quarter of what this process may
-#: open is left for everything else.
-KEPT = min(1024, os.sysconf("SC_OPEN_MAX") * 3 // 4)
+#: So many descriptors are kept at most; a quarter of what this process may open is left for everything else.
+KEPT = min(4096, os.sysconf("SC_OPEN_MAX") * 3 // 4)
 
 
 class Sizes:
