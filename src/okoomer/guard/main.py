@@ -21,7 +21,7 @@ from okoomer.guard.loop import Guard
 from okoomer.guard.rehearsal import rehearse
 from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.guard.tell import Notify, Tell
-from okoomer.guard.victim import Hands, Reaper
+from okoomer.guard.victim import Hands, Reaper, hasten
 from okoomer.guard.watchdog import Watchdog
 from okoomer.kernel.machine import LIVE
 from okoomer.kernel.syscalls import lock_memory, set_name
@@ -96,6 +96,7 @@ def run(options: Options) -> int:
         return complain(f"{error}; without it nothing can be guarded")
 
     lacks += rehearse(machine, policy, sense, me)
+    stand_first()
     # Not before the rehearsal: its child would share the handlers and the pipe.
     stop: list[str] = []
     wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -148,6 +149,19 @@ def run(options: Options) -> int:
     guard.notify("STOPPING=1")
     tell(model.Stopped(stop[0]))
     return DONE
+
+
+def stand_first() -> None:
+    """First to run and last to go, as the unit has it: also in the foreground, as far as that is permitted."""
+    hasten([0])
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"-1000")
+        finally:
+            os.close(fd)
+    except OSError:
+        pass  # then the kernel may end it like anybody else
 
 
 def hold(runtime_dir: str) -> int | str:

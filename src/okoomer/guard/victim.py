@@ -22,12 +22,12 @@ else:
 class Victim:
     """One process behind a pidfd, which can never come to mean another process."""
 
-    __slots__ = ("_reaper", "_threads", "pid", "pidfd")
+    __slots__ = ("_proc", "_reaper", "pid", "pidfd")
 
-    def __init__(self, pid: int, pidfd: int, threads: list[int], reaper: Reaper | None) -> None:
+    def __init__(self, pid: int, pidfd: int, proc: str, reaper: Reaper | None) -> None:
         self.pid = pid
         self.pidfd = pidfd
-        self._threads = threads
+        self._proc = proc
         self._reaper = reaper
 
     def signal(self, number: int) -> None:
@@ -36,9 +36,12 @@ class Victim:
         Raises:
             OSError: It is not permitted, or the process is gone.
         """
+        # The list of threads is read while the process lives: nothing of it is read once it has to die. If the signal
+        # reaches it, the pid was still its own when the list was read.
+        threads = kernel.threads(self._proc, self.pid) if number == SIGKILL else []
         pidfd_send_signal(self.pidfd, number)
         if number == SIGKILL:
-            hasten(self._threads)
+            hasten(threads)
             if self._reaper:
                 self._reaper.reap(self.pidfd)
 
@@ -69,8 +72,7 @@ class Hands:
         if not still(self._proc, process):
             os.close(pidfd)
             return None
-        # The list of threads is taken while the process lives: nothing of it is read once it has to die.
-        return Victim(process.pid, pidfd, kernel.threads(self._proc, process.pid), self._reaper)
+        return Victim(process.pid, pidfd, self._proc, self._reaper)
 
 
 def hasten(threads: list[int]) -> None:
