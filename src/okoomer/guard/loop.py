@@ -87,7 +87,8 @@ class Guard:
         self._states = [QUIET] * len(policy.rules)
         self._troubles: set[str] = set()
         self._unlisted: tuple[str, ...] = ()
-        self._refused: set[int] = set()
+        #: Rules that found nobody in this episode, and what was said of it.
+        self._refused: dict[int, str] = {}
         #: Rules that found nobody, and when they may look again.
         self._again: dict[int, float] = {}
         self._last: Snapshot | None = None
@@ -148,7 +149,7 @@ class Guard:
             if rule.state != self._states[index]:
                 self._states[index] = rule.state
                 if rule.state == QUIET:
-                    self._refused.discard(index)
+                    self._refused.pop(index, None)
                 self._emit(model.RuleChanged(rule.name, rule.state, rule.values))
         for index in verdict.warnings:
             rule = verdict.rules[index]
@@ -194,8 +195,9 @@ class Guard:
         if choice.victim is None:
             self._again[index] = began + AGAIN
             if index not in self._refused:
-                self._refused.add(index)
-                self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))
+                if choice.refusal not in self._refused.values():
+                    self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))
+                self._refused[index] = choice.refusal
             return
         # Choosing took its time: does the rule still hold?
         snapshot = self._sense.snapshot()
