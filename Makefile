@@ -29,8 +29,10 @@ $(VENV)/.setup: pyproject.toml requirements.lock
 
 # Installs Debian packages, as root; anybody else is told which.
 define install
-{ [ "$$(id -u)" = 0 ] || { echo 'missing; as root: apt-get install $(1)' >&2; exit 3; }; } && \
-{ apt-get install -y -q $(1) >/dev/null 2>&1 || { apt-get update -q >/dev/null && apt-get install -y -q $(1) >/dev/null; }; }
+{ \
+	[ "$$(id -u)" = 0 ] || { echo 'missing; as root: apt-get install $(1)' >&2; exit 3; }; \
+	apt-get install -y -q $(1) >/dev/null 2>&1 || { apt-get update -q >/dev/null && apt-get install -y -q $(1) >/dev/null; }; \
+}
 endef
 
 run: setup
