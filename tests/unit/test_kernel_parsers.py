@@ -258,3 +258,8 @@ def test_whatever_the_name_the_numbers_behind_it_are_right(name: bytes, parent: 
     stat = process.parse_stat(App(5, name, parent=parent, terminal=terminal).files()["stat"])
     assert (stat.parent, stat.terminal) == (parent, terminal != 0)
     assert isinstance(stat, Record)
+
+
+def test_a_resident_size_that_is_not_told_apart_counts_as_anonymous() -> None:
+    assert process.parse_status(b"Uid:\t1\t2\t3\t4\nVmRSS:\t  12 kB\nVmSwap:\t 3 kB\n").anon == 12 * 1024
+    assert process.parse_status(b"Uid:\t1\t2\t3\t4\nVmRSS:\t  12 kB\nRssAnon:\t 5 kB\n").anon == 5 * 1024

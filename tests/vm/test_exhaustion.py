@@ -8,7 +8,7 @@ from . import daemon
 from .daemon import Daemon
 from .host import HostError
 from .job import Job
-from .machine import EMMC, DiskSwap, Machine
+from .machine import EMMC, DiskSwap, Machine, ZramSwap
 from .qemu import Hardware
 from .result import Ending, Kill, Result
 
@@ -73,3 +73,11 @@ def test_fast_hog_on_slow_swap(hardware: Hardware, guard: Daemon) -> None:
     machine = Machine(hardware, DiskSwap(512), EMMC)
     result = machine.run(exhaust("/opt/vm/hog 100 4096", 300, guard), LIMIT_S)
     assert_rescued(result, "hog")
+
+
+def test_thrashing_hog_on_zram(hardware: Hardware, guard: Daemon) -> None:
+    """A full zram is not full memory, nor is an empty one no swap: what counts is that everybody waits."""
+    result = Machine(hardware, ZramSwap(1024)).run(exhaust("/opt/vm/hog 100 4096 again", 150, guard), LIMIT_S)
+    assert_rescued(result, "hog")
+    chosen = next(line for line in result.said(daemon.VOICE) if " takes " in line)
+    assert "stall" in chosen, str(result)

@@ -70,7 +70,8 @@ def parse_stat(text: bytes) -> Stat:
 
 
 def parse_status(text: bytes) -> Status:
-    """Sizes are 0 for a kernel thread and for a process that is already letting go of its memory.
+    """Sizes are 0 for a kernel thread and for a process that is already letting go of its memory. Where the resident
+    size is not told apart (Linux before 4.5), all of it counts as anonymous.
 
     Raises:
         ValueError, IndexError: It is not such a file.
@@ -78,14 +79,20 @@ def parse_status(text: bytes) -> Status:
     numbers = {}
     for line in text.splitlines():
         key, _, rest = line.partition(b":")
-        if key in (b"Uid", b"RssAnon", b"RssFile", b"RssShmem", b"VmSwap"):
+        if key in (b"Uid", b"RssAnon", b"RssFile", b"RssShmem", b"VmRSS", b"VmSwap"):
             numbers[key] = rest.split()
     user = whole(numbers.get(b"Uid", [])[1])
 
     def size(key: bytes) -> int:
         return max(0, whole(numbers[key][0]) * 1024) if key in numbers else 0
 
-    return Status(user, size(b"RssAnon"), size(b"RssFile"), size(b"RssShmem"), size(b"VmSwap"))
+    return Status(
+        user,
+        size(b"RssAnon" if b"RssAnon" in numbers else b"VmRSS"),
+        size(b"RssFile"),
+        size(b"RssShmem"),
+        size(b"VmSwap"),
+    )
 
 
 def parse_cgroup(text: bytes) -> str:

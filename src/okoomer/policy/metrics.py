@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from okoomer.record import Record
+from okoomer.units import MIB
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,16 +56,21 @@ def available(snapshot: Snapshot) -> int:
     return snapshot.memory.available + (max(0, arc.size - arc.minimum) if arc else 0)
 
 
+#: Bytes in zram that are taken for granted before anything is known: a small part of any real device.
+FORETASTE = 32 * MIB
+
+
 def effective_swap(snapshot: Snapshot) -> int:
     """Bytes that swap can still take off memory.
 
     A byte on a disk is a byte won. A page that goes to zram stays in memory at the measured ratio (stored : used), so
-    only the difference is won; a device that has stored nothing yet is taken to halve what it gets.
+    only the difference is won. A fresh device holds a page or two of housekeeping, which says nothing of what it can
+    do: so to what was measured comes that FORETASTE had been stored already, at two to one.
     """
     swap, zram = snapshot.swap, snapshot.zram
     disk = swap.free - swap.zram_free
-    stored, used = (zram.stored, zram.used) if zram and zram.stored else (2, 1)
-    return disk + int(swap.zram_free * max(0.0, 1 - used / stored))
+    stored, used = (zram.stored, zram.used) if zram else (0, 0)
+    return disk + int(swap.zram_free * max(0.0, 1 - (used + FORETASTE / 2) / (stored + FORETASTE)))
 
 
 def _memory_total(snapshot: Snapshot) -> float:
