@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from okoomer.events import ring
-from okoomer.events.ring import LONGEST, ROOM, SLOTS, NotARing, Ring, read
+from okoomer.events.ring import HEADER_SIZE, LONGEST, ROOM, SLOT, SLOTS, NotARing, Ring, read
 
 
 @pytest.fixture
@@ -213,3 +213,9 @@ def test_an_absent_file_and_a_symlink_in_its_place(path: str, tmp_path: Path) ->
     with pytest.raises(OSError):
         Ring(path)
     assert (tmp_path / "target").read_bytes() == b"precious"
+
+
+def test_all_its_pages_exist_before_they_are_needed(path: str) -> None:
+    Ring(path)
+    found = Path(path).stat()
+    assert found.st_blocks * 512 >= found.st_size == HEADER_SIZE + SLOTS * SLOT

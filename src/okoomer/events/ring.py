@@ -1,7 +1,7 @@
 """The ring: the latest events in a file of fixed size that is mapped into memory.
 
-Writing is a few stores into memory that is locked already: no allocation, no reader to wait for, nothing that can
-fail when memory is short. A reader that comes late finds the newest events and sees by the sequence numbers how many
+Writing is a few stores into pages that exist already: no allocation, no reader to wait for, nothing that can fail
+when memory is short. A reader that comes late finds the newest events and sees by the sequence numbers how many
 it missed. On a tmpfs the file outlives a guard that was killed, so that its last words can still be read.
 
     file   = header, slots
@@ -50,8 +50,10 @@ class Ring:
             header = os.pread(fd, calcsize(HEADER), 0)
             kept = os.fstat(fd).st_size == length and unpack_from(HEADER, header)[:3] == (MAGIC, VERSION, SLOTS)
             if not kept:
-                os.ftruncate(fd, 0)  # all zeros again, and no page of it in memory until it is needed
-                os.ftruncate(fd, length)
+                os.ftruncate(fd, 0)
+                # All pages now: a store into a hole of a file system that is full would end us with SIGBUS, and one
+                # into a hole when memory has run out would wait for some.
+                os.posix_fallocate(fd, 0, length)
             self._map = mmap(fd, length)
         finally:
             os.close(fd)
