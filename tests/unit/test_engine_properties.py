@@ -9,6 +9,7 @@ from okoomer import facts
 from okoomer.policy.engine import FILL_RATE, FIRED, SWAP_FILL_RATE, Engine
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
 from okoomer.record import Record, from_plain, replace, to_plain
+from okoomer.units import MIB
 from tests.unit import strategies as some
 from tests.unit.strategies import cases
 
@@ -43,7 +44,8 @@ def reading(snapshot: Snapshot, metric: str) -> float | None:
     if metric == "swap.used":
         return swap.total - swap.free
     if metric == "swap.effective":
-        spared = 0.5 if not (zram and zram.stored) else max(0.0, 1 - zram.used / zram.stored)
+        stored, used = (zram.stored + 32 * MIB, zram.used + 16 * MIB) if zram else (2, 1)
+        spared = max(0.0, 1 - used / stored)
         return swap.free - swap.zram_free + int(swap.zram_free * spared)
     return getattr(memory if family == "mem" else swap, {"slab": "slab_unreclaimable"}.get(field, field))
 
