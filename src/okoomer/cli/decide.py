@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any
 
 from okoomer.events.text import harmless, readings
 from okoomer.facts import Snapshot
-from okoomer.guard.scan import FLOOR, Scan, scan
+from okoomer.guard.scan import Scan, floor_of, scan
 from okoomer.kernel import clock
 from okoomer.kernel.machine import Machine
 from okoomer.policy.choose import Candidate, Choice, choose, least_of, needs_of
@@ -72,7 +72,7 @@ class Decider:
             clock.since_boot() if machine.live else snapshot.time,
             snapshot.swap.total - snapshot.swap.free,
             needs_of(self.policy) | {"cgroup"},
-            max(FLOOR, least_of(rule, snapshot.memory.total) // 16),
+            floor_of(least_of(rule, snapshot.memory.total)),
             self._earlier,
             me,
         )
@@ -135,11 +135,11 @@ def in_words(decision: Decision) -> Iterable[str]:
         yield f"it {verb} {harmless(choice.victim.name)}: {harmless(choice.victim.why)}; {size(choice.need)} needed"
     else:
         yield f"it takes nobody: {harmless(choice.refusal)}"
+    yield from ranking((one.name, one.pids, one.why) for one in choice.ranking)
+
+
+def ranking(ranked: Iterable[tuple[str, Sequence[int], str]]) -> Iterable[str]:
+    """A ranking for people, of (name, pids, why): a heading, and a line each."""
     yield "ranking, best first:"
-    yield from ranking(choice.ranking)
-
-
-def ranking(candidates: Iterable[Any]) -> Iterable[str]:
-    """A ranking for people: of candidates, or of what events tell of them."""
-    for place, one in enumerate(candidates, 1):
-        yield f"  {place:2}. {harmless(one.name)} (pid {one.pids[0]}): {harmless(one.why)}"
+    for place, (name, pids, why) in enumerate(ranked, 1):
+        yield f"  {place:2}. {harmless(name)} (pid {pids[0]}): {harmless(why)}"

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from okoomer.cli import place
-from okoomer.cli.decide import Decider, Decision, as_json, in_words
+from okoomer.cli.decide import Decider, Decision, as_json, in_words, ranking
 from okoomer.cli.errors import NO, BadInput, CannotHere
 from okoomer.events import ring
 from okoomer.events.text import harmless, readings, some_pids
@@ -148,11 +148,7 @@ def told(act: dict[str, Any], came: list[dict[str, Any]]) -> list[str]:
             f"  command: {harmless(act['command'])}" if act["command"] else "",
             f"  needed {size(act['need'])}; chosen among {act['processes']} processes in {act['seconds']:.3f} s",
         ]
-    lines.append("  ranking, best first:")
-    lines += [
-        f"    {position:2}. {harmless(one['name'])} (pid {one['pids'][0]}): {harmless(one['why'])}"
-        for position, one in enumerate(act["ranking"], 1)
-    ]
+    lines += [f"  {line}" for line in ranking((one["name"], one["pids"], one["why"]) for one in act["ranking"])]
     if len(act["ranking"]) > 1 and act["event"] == "chosen":
         first, second = act["ranking"][:2]
         lines.append(

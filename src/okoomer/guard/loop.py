@@ -9,7 +9,7 @@ from time import thread_time
 from okoomer.events import model
 from okoomer.events.text import readings
 from okoomer.guard.doze import CALM, SEEN, doze
-from okoomer.guard.scan import FLOOR, Scan, descendants, scan
+from okoomer.guard.scan import Scan, descendants, floor_of, scan
 from okoomer.kernel import clock
 from okoomer.kernel.pressure import open_trigger
 from okoomer.kernel.statm import KEPT, Sizes
@@ -83,7 +83,6 @@ class Guard:
         self._user = os.geteuid() or None
         self._now = now
         self._wants = needs_of(policy)
-        self._acts = [any(step.kind != "warn" for step in rule.steps) for rule in policy.rules]
         self._states = [QUIET] * len(policy.rules)
         self._troubles: set[str] = set()
         self._unlisted: tuple[str, ...] = ()
@@ -124,7 +123,8 @@ class Guard:
         if self._ladder.busy(now):
             # A more urgent rule may fire meanwhile, and takes the act over at once.
             return min(max(self._ladder.wait(now), 0.001), max(verdict.soonest, SHORTEST), WHILE_FIRED)
-        if any(self._acts[index] and rule.state == FIRED for index, rule in enumerate(verdict.rules)):
+        judged = zip(self.policy.rules, verdict.rules, strict=True)
+        if any(found.state == FIRED and not rule.only_warns for rule, found in judged):
             return min(max(verdict.soonest, SHORTEST), WHILE_FIRED)
         longest = LONGEST if self.engine.triggers else LONGEST_BLIND
         if self.notify and self.notify.watchdog:
@@ -170,7 +170,7 @@ class Guard:
                 clock.since_boot(),
                 snapshot.swap.total - snapshot.swap.free,
                 self._wants,
-                max(FLOOR, least // 16),
+                floor_of(least),
                 self._earlier(),
                 self._me,
                 self._sizes,

@@ -26,6 +26,12 @@ FLOOR = 2 * MIB
 YOUNG = 10.0
 
 
+def floor_of(least: int) -> int:
+    """Bytes from which a process is looked at closely if a victim has to free `least`: sixteen small ones of a family
+    may be enough together."""
+    return max(FLOOR, least // 16)
+
+
 class Scan(Record):
     """Processes looked at closely and their ancestors; `seen` counts all. `time` is in seconds since boot; everybody
     who is not here could free `floor` bytes at most."""

@@ -246,7 +246,7 @@ class _RuleState:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.warns = all(step.kind == "warn" for step in rule.steps)
+        self.warns = rule.only_warns
         self.since: dict[Held, float] = {}
         self.fired = False
         self.holding = False

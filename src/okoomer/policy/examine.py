@@ -37,7 +37,7 @@ def firing(policy: Policy, snapshot: Snapshot) -> list[str]:
     return [
         rule.name
         for rule, found in zip(policy.rules, verdict.rules, strict=True)
-        if found.state == FIRED and any(step.kind != "warn" for step in rule.steps)
+        if found.state == FIRED and not rule.only_warns
     ]
 
 

@@ -91,6 +91,11 @@ class Rule(Record):
     least: Amount | None = None
     line: int = 0
 
+    @property
+    def only_warns(self) -> bool:
+        """Whether it ends nobody, so that it stands in no other rule's way."""
+        return all(step.kind == "warn" for step in self.steps)
+
 
 class Policy(Record):
     """Rules in order of urgency, most urgent first, and the selectors that hold for all of them."""

@@ -119,12 +119,11 @@ def _comparison(comparison: Comparison) -> str:
 
 
 def _rule(rule: Rule) -> list[str]:
-    ends = any(step.kind != "warn" for step in rule.steps)
     lines = []
     if rule.until:
         lines.append(f"Once begun, it goes on until {_condition(rule.until)}.")
     lines.append(f"It {', then '.join(_step(step) for step in rule.steps)}.")
-    if ends:
+    if not rule.only_warns:
         lines.append(f"Its choice is {_UNITS[rule.unit]}, {_RANKS[rule.rank]}.")
     if rule.target:
         lines.append(f"It wants {_amount(rule.target)} to be available afterwards.")
