@@ -56,6 +56,8 @@ class Machine:
     def run(self, job: Job, limit_s: float) -> Result:
         """Restore, run the job, and say what happened; after ``limit_s`` seconds of the host it is over.
 
+        The script may bring the end nearer, or put it off: ``echo deadline 30`` gives it 30 seconds from there.
+
         A guest that hangs or dies is a result; ``QemuError`` means that there was no guest.
         """
         with tempfile.TemporaryFile() as swap_disk, tempfile.TemporaryFile() as job_disk:
@@ -101,15 +103,19 @@ class Machine:
 def _hear(qemu: Qemu, job: Job, limit_s: float) -> tuple[Ending, list[tuple[float, str]]]:
     """Listen until the job is over."""
     start = time.monotonic()
+    end = start + limit_s
     heard: list[tuple[float, str]] = []
-    for at, line in qemu.lines(start + limit_s):
+    while (next_line := next(qemu.lines(end), None)) is not None:
+        at, line = next_line
         heard.append((at - start, line))
         tag, _, rest = line.partition(" ")
+        if line.startswith("say run deadline "):
+            end = at + float(line.removeprefix("say run deadline "))
         if tag == "failed" or (tag == "end" and rest != "0"):
             return Ending.FAILED, heard
         if (tag, rest) == ("gone", job.until):
             break
     else:
-        return Ending.MACHINE_GONE if time.monotonic() < start + limit_s else Ending.LIMIT, heard
+        return Ending.MACHINE_GONE if time.monotonic() < end else Ending.LIMIT, heard
     heard += [(at - start, line) for at, line in qemu.lines(time.monotonic() + job.settle_s)]
     return Ending.DONE, heard

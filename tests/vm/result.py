@@ -44,12 +44,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Memory:
-    """A sample, in MiB; ``at`` is in seconds of the guest since the job's start."""
+    """A sample, in MiB; ``at`` is in seconds of the guest since the job's start.
+
+    ``some_s`` and ``full_s`` are the seconds in which some or all tasks have waited for memory since the boot.
+    """
 
     at: float
     free: float
     available: float
     swap_free: float
+    some_s: float
+    full_s: float
 
     def __str__(self) -> str:
         return f"{self.available:.0f} MiB available, {self.swap_free:.0f} MiB of swap free"
@@ -92,6 +97,7 @@ class Result:
     memory: tuple[Memory, ...]
     alive: frozenset[str]  # the voices that spoke and were not hung up
     console: str
+    start: float = 0  # of the job, in seconds of the guest's monotonic clock
 
     @classmethod
     def of(cls, ending: Ending, heard: list[tuple[float, str]], console: str) -> Self:
@@ -107,6 +113,7 @@ class Result:
             frozenset(_pair(rest)[0] for _, tag, rest in tagged if tag == "say")
             - {rest for _, tag, rest in tagged if tag == "gone"},
             console,
+            start,
         )
 
     @property
@@ -138,9 +145,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _memory(rest: str, start: float) -> Memory:
-    at, *kib = map(float, rest.split())
-    free, available, swap_free = (size / 1024 for size in kib)
-    return Memory(at - start, free, available, swap_free)
+    at, free, available, swap_free, some, full = map(float, rest.split())
+    return Memory(at - start, free / 1024, available / 1024, swap_free / 1024, some / 1e6, full / 1e6)
 
 
 def _kills(tagged: list[tuple[float, str, str]], start: float) -> tuple[Kill, ...]:

@@ -16,7 +16,7 @@
 #define TRACE "/sys/kernel/tracing/"
 #define PID_COLUMN 17 /* a line starts with "%16s-%-7d": the sender's name, of any bytes, and its pid */
 
-static int trace, meminfo;
+static int trace, meminfo, pressure;
 
 static void set(const char *path, const char *value)
 {
@@ -36,7 +36,8 @@ void record_open(void)
     set(TRACE "events/oom/mark_victim/enable", "1");
     trace = open(TRACE "trace_pipe", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     meminfo = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
-    if (trace < 0 || meminfo < 0)
+    pressure = open("/proc/pressure/memory", O_RDONLY | O_CLOEXEC);
+    if (trace < 0 || meminfo < 0 || pressure < 0)
         die("the kernel's records");
 }
 
@@ -71,21 +72,26 @@ static void say_signals(void)
     }
 }
 
-static long field(const char *text, const char *name)
+static long long field(const char *text, const char *name)
 {
-    const char *at = strstr(text, name);
-    return at == NULL ? -1 : strtol(at + strlen(name), NULL, 10);
+    const char *at = text == NULL ? NULL : strstr(text, name);
+    return at == NULL ? -1 : strtoll(at + strlen(name), NULL, 10);
+}
+
+static const char *read_again(int file, char *text, size_t size)
+{
+    ssize_t length = pread(file, text, size - 1, 0);
+    text[length > 0 ? length : 0] = '\0';
+    return text;
 }
 
 static void say_memory(void)
 {
-    static char text[4096];
-    ssize_t length = pread(meminfo, text, sizeof text - 1, 0);
-    if (length <= 0)
-        return;
-    text[length] = '\0';
-    port_line("mem %.3f %ld %ld %ld", now(), field(text, "MemFree:"), field(text, "MemAvailable:"),
-              field(text, "SwapFree:"));
+    static char info[4096], stalls[256];
+    read_again(meminfo, info, sizeof info);
+    read_again(pressure, stalls, sizeof stalls);
+    port_line("mem %.3f %lld %lld %lld %lld %lld", now(), field(info, "MemFree:"), field(info, "MemAvailable:"),
+              field(info, "SwapFree:"), field(stalls, "total="), field(strstr(stalls, "full"), "total="));
 }
 
 void record_sample(void)
