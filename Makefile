@@ -7,14 +7,15 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup run test lint bench clean
+.PHONY: help setup run test lint bench lab scoreboard clean
 
 help:
 	@echo 'make run     guard this machine, in the foreground'
 	@echo 'make test    set up what the tests need and run them all'
 	@echo 'make setup   the set-up alone: $(BIN)/okoomer'
 	@echo 'make lint    types, style and the import contract'
-	@echo 'make bench   measure okoomer beside its peers'
+	@echo 'make bench   measure okoomer beside its peers, in boxes'
+	@echo 'make lab     the same where memory truly runs out, in virtual machines: hours; QUICK=1: 20 minutes'
 
 setup: $(VENV)/.setup
 
@@ -49,5 +50,14 @@ bench: setup
 	@$(PYTHON) tests/needs.py
 	@$(BIN)/python -m bench
 
+# Runs what is missing, so it can be interrupted; out/lab/scoreboard.html is the page.
+lab: setup
+	@$(PYTHON) tests/needs.py
+	@$(BIN)/python -m lab matrix $(if $(QUICK),--quick)
+
+# The runs in out/lab become the published ones.
+scoreboard: setup
+	@$(BIN)/python -m lab publish
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,10 +15,10 @@ BIN = Path(sys.executable).parent
 @pytest.mark.parametrize(
     "command",
     [
-        ["ruff", "check", "src", "tests", "bench"],
-        ["ruff", "format", "--check", "src", "tests", "bench"],
+        ["ruff", "check", "src", "tests", "bench", "lab"],
+        ["ruff", "format", "--check", "src", "tests", "bench", "lab"],
         ["mypy"],
-        ["mypy", "--explicit-package-bases", "tests/box", "tests/vm", "tests/needs.py", "bench"],
+        ["mypy", "--explicit-package-bases", "tests/box", "tests/vm", "tests/needs.py", "bench", "lab"],
         ["lint-imports"],
     ],
     ids=" ".join,

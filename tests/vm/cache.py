@@ -65,7 +65,7 @@ def _contents(item: str | bytes | Path) -> Iterator[tuple[str, bytes]]:
             yield "", item
         case Path() if item.is_dir():
             for path in sorted(item.rglob("*")):
-                if path.is_file():
+                if path.is_file() and path.suffix != ".pyc":  # those carry times
                     yield str(path.relative_to(item)), path.read_bytes()
         case Path():
             yield item.name, item.read_bytes()

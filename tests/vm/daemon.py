@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import cache
 from .host import HostError, run
 from .job import File
 
@@ -39,18 +40,22 @@ class Daemon:
         return f"start {VOICE} root {self.command}\nawait 120 locked {VOICE}\n"
 
 
-def okoomer(directory: Path, *options: str) -> Daemon:
-    """This checkout's okoomer for the guest's own Python, collected in an empty directory that stays."""
-    _collect(directory)
+def okoomer(*options: str) -> Daemon:
+    """This checkout's okoomer for the guest's own Python."""
     return Daemon(
         " ".join(("/opt/okoomer/bin/okoomer", "run", *options)),
-        (File("/opt/okoomer/bin/okoomer", LAUNCHER), File("/opt/okoomer/lib", directory)),
+        (File("/opt/okoomer/bin/okoomer", LAUNCHER), File("/opt/okoomer/lib", _library())),
     )
 
 
-def _collect(target: Path) -> None:
+def _library() -> Path:
     """okoomer and its dependencies, compiled: what is compiled at start costs a process memory for life."""
     python, site = _environment()
+    sources = (CHECKOUT / name for name in ("src", "pyproject.toml", "requirements.lock"))
+    return cache.built("okoomer", (str(site), *sources), lambda target: _collect(target, python, site))
+
+
+def _collect(target: Path, python: Path, site: Path) -> None:
     shutil.copytree(CHECKOUT / "src/okoomer", target / "okoomer", ignore=shutil.ignore_patterns("__pycache__"))
     for distribution in _distributions(_requirements(), site):
         for name in {path.parts[0] for path in distribution.files or ()} - {".."}:

@@ -17,9 +17,9 @@ UNIT = Path(__file__).parents[2] / "systemd" / "okoomer.service"
 LIMIT_S = 240
 
 
-def test_the_unit_kills_under_its_own_restrictions(hardware: Hardware, tmp_path: Path) -> None:
+def test_the_unit_kills_under_its_own_restrictions(hardware: Hardware) -> None:
     try:
-        guard = daemon.okoomer(tmp_path)
+        guard = daemon.okoomer()
     except HostError as why:
         pytest.skip(str(why))
     job = Job(

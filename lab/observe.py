@@ -1,0 +1,144 @@
+"""What a guest said, as data: times from the incident's begin, roles from the scenario's cast."""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from lab.daemons import Daemon
+from lab.run import Beat, By, Cost, Ending, Kill, Late, Memory, Role, Seen, Served, Work
+from lab.scenario import Scenario
+from tests.vm import result
+from tests.vm.result import Result
+
+KIB_PER_MIB = 1024
+TICKS_PER_S = 100  # USER_HZ
+NS_PER_S = 1e9
+SAMPLE_S = 0.1  # of the recorder
+KEEP_S = 0.5  # of its samples this far apart are kept
+SCRIPT = "agent.service"  # the scenario's own script may end what it started
+ENDINGS = {
+    result.Ending.DONE: Ending.DONE,
+    result.Ending.LIMIT: Ending.LIMIT,
+    result.Ending.MACHINE_GONE: Ending.GONE,
+    result.Ending.FAILED: Ending.FAILED,
+}
+NOTE = re.compile(r"finished |lost |tab lost |not over|no space|phase ")
+
+
+def observed(seen: Result, scenario: Scenario, daemon: Daemon) -> Seen:
+    """What the run showed. A guest that was lost before the incident began has failed to be set up."""
+    zero = _said(seen, "incident")
+    if zero is None:
+        return Seen(ending=Ending.FAILED, notes=str(seen).splitlines()[-40:])
+    over = _said(seen, "over")
+    start = seen.start  # of the job, by the same clock
+    end = start + seen.memory[-1].at
+    reason = re.compile(daemon.reason) if daemon.reason else None
+    ui = [line.text.split() for line in seen.lines if line.voice == "canary-ui"]
+    return Seen(
+        # Whatever ended the script while the incident lasted, the time was up for it.
+        ending=ENDINGS[seen.ending if seen.ending is not result.Ending.FAILED else result.Ending.LIMIT],
+        end=_round(end - zero),
+        over=None if over is None else _round(over - zero),
+        kills=list(_kills(seen, scenario, daemon, start - zero, over)),
+        screen=[Beat(_round(float(w[1]) - zero), int(w[2]), float(w[3])) for w in ui if w[0] == "beat"],
+        screen_late=[Late(_round(float(w[1]) - zero), float(w[2])) for w in ui if w[0] == "late"],
+        login=[Late(_round(float(w[1]) - zero), float(w[2])) for w in _words(seen, "canary-login", "late")],
+        service=[Served(_round(float(w[1]) - zero), int(w[2])) for w in _words(seen, "canary-web", "served")],
+        memory=list(_memory(seen, start - zero)),
+        work=_work(seen, start - zero),
+        notes=[f"{line.voice}: {line.text}" for line in seen.lines if NOTE.match(line.text)],
+        reasons=[
+            _round(line.at + start - zero)
+            for line in seen.lines
+            if reason and line.voice in ("daemon", "reason") and reason.search(line.text)
+        ],
+        cost=_cost(seen),
+        noise_s=_round(max((b.at - a.at - SAMPLE_S for a, b in pairwise(seen.memory)), default=0)),
+        versions={"daemon": next(_texts(seen, "version"), "")},
+    )
+
+
+def _round(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def _texts(seen: Result, word: str) -> Iterator[str]:
+    """What the script said after this word."""
+    for text in seen.said("run"):
+        first, _, rest = text.partition(" ")
+        if first == word:
+            yield rest
+
+
+def _said(seen: Result, word: str) -> float | None:
+    return next((float(rest) for rest in _texts(seen, word)), None)
+
+
+def _words(seen: Result, voice: str, first: str) -> Iterator[list[str]]:
+    for text in seen.said(voice):
+        if (words := text.split()) and words[0] == first:
+            yield words
+
+
+def _kills(seen: Result, scenario: Scenario, daemon: Daemon, shift: float, over: float | None) -> Iterator[Kill]:
+    """The first fatal signal to each process since the incident began and until it was over."""
+    done = set[int]()
+    begun = False
+    for kill in seen.kills:
+        at = kill.at + shift
+        if at < 0 or kill.target.pid in done or (kill.sender.unit == SCRIPT and not kill.by_kernel_oom):
+            continue
+        by = By.KERNEL if kill.by_kernel_oom else By.DAEMON if kill.sender.unit == daemon.unit else By.OTHER
+        role, mib = scenario.role(kill.target.comm)
+        begun = begun or by is not By.OTHER
+        if by is By.OTHER and (role is Role.CULPRIT or not begun):
+            continue  # the service manager clears away what is left of a program
+        done.add(kill.target.pid)
+        yield Kill(_round(at), kill.signal, by, kill.target.comm, kill.target.pid, role, mib)
+
+
+def _memory(seen: Result, shift: float) -> Iterator[Memory]:
+    first = next((sample for sample in seen.memory if sample.at + shift >= 0), seen.memory[-1])
+    last = -KEEP_S
+    for sample in seen.memory:
+        at = sample.at + shift
+        if at >= last + KEEP_S or sample is seen.memory[-1]:
+            last = at
+            some, full = sample.some_s - first.some_s, sample.full_s - first.full_s
+            if at >= -1:
+                yield Memory(
+                    _round(at), round(sample.available, 1), round(sample.swap_free, 1), _round(some), _round(full)
+                )
+
+
+def _work(seen: Result, shift: float) -> list[Work]:
+    last: dict[str, Work] = {}
+    for line in seen.lines:
+        words = line.text.split()
+        if len(words) == 4 and words[0] == "work":
+            last[words[1]] = Work(_round(line.at + shift), words[1], float(words[2]), float(words[3]))
+    return list(last.values())
+
+
+def _cost(seen: Result) -> Cost | None:
+    """Of all processes of the daemon; None if it had none when all was over."""
+    before, after = (_sum(seen, when) for when in ("before", "after"))
+    if not after:
+        return None
+    rss, peak, anon, ticks, switches, faults, waited = after
+    spent = [b - a for a, b in zip((before or [0.0] * len(after))[3:], (ticks, switches, faults, waited), strict=True)]
+    return Cost(
+        rss=round(rss / KIB_PER_MIB, 2),
+        peak_rss=round(peak / KIB_PER_MIB, 2),
+        anon=round(anon / KIB_PER_MIB, 2),
+        cpu_s=round(spent[0] / TICKS_PER_S, 2),
+        switches=int(spent[1]),
+        major_faults=int(spent[2]),
+        waited_s=_round(spent[3] / NS_PER_S),
+    )
+
+
+def _sum(seen: Result, when: str) -> list[float]:
+    rows = [[float(word) for word in rest.split()[1:]] for rest in _texts(seen, "cost") if rest.split()[0] == when]
+    return [sum(column) for column in zip(*rows, strict=True)]

@@ -1,0 +1,20 @@
+"""The scenarios, by name."""
+
+import re
+
+from lab.scenario import Scenario
+from lab.scenarios import benign, crowds, hogs
+
+
+def group(name: str) -> str:
+    """S13 of S13-disk: scenes that belong together have this in common."""
+    return name.partition("-")[0]
+
+
+def _place(scenario: Scenario) -> tuple[int, str]:
+    return int(re.sub(r"\D", "", group(scenario.name))), scenario.name
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in sorted((*hogs.SCENARIOS, *crowds.SCENARIOS, *benign.SCENARIOS), key=_place)
+}
