@@ -91,7 +91,7 @@ def run(scenario: str, daemon: str, swap: str | None, repeat: int, point: str, a
 
 @lab.command("matrix")
 @click.option("--quick", is_flag=True, help="What matters most, for okoomer and three peers.")
-@click.option("--jobs", default=max(1, (os.cpu_count() or 1) // 2), show_default=True, help="Guests at a time.")
+@click.option("--jobs", default=len(os.sched_getaffinity(0)), show_default=True, help="Guests at a time.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=OUT, show_default=True)
 @click.option("--only", default="", metavar="REGEX", help="Cells with this in their name, such as 'S6 ' or ' oomd #1'.")
 @click.option("--list", "listing", is_flag=True, help="Say which cells are missing, and run nothing.")

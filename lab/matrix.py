@@ -1,6 +1,6 @@
 """Which runs there are to be, and which of them are still missing."""
 
-import signal
+import os
 import sys
 import time
 from collections import defaultdict, deque
@@ -23,7 +23,7 @@ SWEPT = (("S2-churn", Swap.DISK), ("S13-disk", Swap.DISK))
 SWEPT_DAEMONS = ("earlyoom", "nohang-desktop", "systemd-oomd", "okoomer")
 QUICK = {"S1", "S5", "S7", "S10", "S13", "S15"}
 QUICK_DAEMONS = ("okoomer", "earlyoom", "nohang-desktop", "systemd-oomd")
-NOISY_S = 0.5
+NOISY_S = 1.0
 """A run in which the host delayed even the recorder for so long is made again, once."""
 TRIES = 2
 POLL_S = 0.1
@@ -116,6 +116,8 @@ def fill(
     """Run the cells, ``jobs`` at a time, and append each run to the results as it ends; returns how many failed."""
     results.parent.mkdir(parents=True, exist_ok=True)
     waiting, running = deque(cells), dict[Cell, Popen[bytes]]()
+    free = places(jobs)
+    place = dict[Cell, frozenset[int]]()
     tried = defaultdict[Cell, list[Run]](list)
     done = failed = 0
     begin = time.monotonic()
@@ -123,10 +125,14 @@ def fill(
         while waiting or running:
             while waiting and len(running) < jobs:
                 cell = waiting.popleft()
+                place[cell] = free.pop()
                 running[cell] = start(cell)
+                # With all that it will start: guests that share a processor disturb one another.
+                os.sched_setaffinity(running[cell].pid, place[cell])
             time.sleep(POLL_S)
             for cell in [cell for cell, process in running.items() if process.poll() is not None]:
                 run, words = _ended(running.pop(cell))
+                free.append(place.pop(cell))
                 if run is not None:
                     tried[cell].append(run)
                     if not _good(run) and len(tried[cell]) < TRIES:
@@ -144,10 +150,16 @@ def fill(
                 say(f"{done} of {len(cells)}: {cell}: {_state(best) if best else words}; {left_min:.0f} min left")
     finally:
         for process in running.values():
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         for process in running.values():
             process.communicate()
     return failed
+
+
+def places(jobs: int) -> list[frozenset[int]]:
+    """The processors of this machine, dealt out to so many guests; some share one if there are too few."""
+    processors = sorted(os.sched_getaffinity(0))
+    return [frozenset(processors[place::jobs] or processors) for place in range(jobs)]
 
 
 def _failed(run: Run) -> bool:

@@ -89,7 +89,13 @@ def _kills(seen: Result, scenario: Scenario, daemon: Daemon, shift: float, over:
         at = kill.at + shift
         if at < 0 or kill.target.pid in done or (kill.sender.unit == SCRIPT and not kill.by_kernel_oom):
             continue
-        by = By.KERNEL if kill.by_kernel_oom else By.DAEMON if kill.sender.unit == daemon.unit else By.OTHER
+        by = (
+            By.KERNEL
+            if kill.by_kernel_oom
+            else By.DAEMON
+            if daemon.unit and kill.sender.unit == daemon.unit
+            else By.OTHER
+        )
         role, mib = scenario.role(kill.target.comm)
         begun = begun or by is not By.OTHER
         if by is By.OTHER and (role is Role.CULPRIT or not begun):

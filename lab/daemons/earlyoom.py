@@ -21,6 +21,9 @@ FEDORA = f"-r 0 -m 4 -M 409600 --prefer '{PREFER}' --avoid '^({AVOID.replace(' '
 # It locks its memory after it has searched for a victim once, to have touched all that it will need.
 START = start(UNIT, "locked earlyoom")
 
+# With swap that is what it waits for. 100 % is no condition at all.
+SWEEP = tuple(Setting(f"swap {share} %", f"-s {share}") for share in (5, 10, 25, 50, 100))
+
 EARLYOOM = Daemon(
     name="earlyoom",
     title="earlyoom",
@@ -36,7 +39,7 @@ EARLYOOM = Daemon(
     ),
     start=START,
     version=debian("earlyoom"),
-    sweep=tuple(Setting(f"mem {share} %", f"-m {share}") for share in (3, 5, 10, 15, 25)),
+    sweep=SWEEP,
 )
 
 EARLYOOM_FEDORA = Daemon(
@@ -50,6 +53,5 @@ EARLYOOM_FEDORA = Daemon(
     setup=setup(f'[ -z "$setting" ] || change {ARGUMENTS} " --prefer" " $setting --prefer"\n', UNIT),
     start=START,
     version=debian("earlyoom"),
-    # The other half of its condition: 100 % of swap is no condition at all.
-    sweep=tuple(Setting(f"swap {share} %", f"-s {share}") for share in (5, 10, 25, 50, 100)),
+    sweep=SWEEP,
 )

@@ -2,8 +2,9 @@
 
 from .model import Daemon, Setting, debian, guest_files, heard, setup, start
 
-# SIGTERM and SIGKILL below these shares of memory, in the ratio of the shipped files.
-SWEEP = tuple(Setting(f"mem {soft} %", f"{soft} {soft * 2 / 5:g}") for soft in (2.5, 5, 8, 12, 20))
+# SIGTERM and SIGKILL below these shares of swap, in the ratio of the shipped files: where there is swap it waits for that.
+# 100 % is no condition at all.
+SWEEP = tuple(Setting(f"swap {soft} %", f"{soft} {soft * 2 / 5:g}") for soft in (5, 10, 25, 50, 100))
 
 
 def _nohang(name: str, settings: str) -> Daemon:
@@ -11,8 +12,8 @@ def _nohang(name: str, settings: str) -> Daemon:
     unit, file = f"{name}.service", f"/etc/nohang/{name}.conf"
     lines = f"""\
 if [ -n "$setting" ]; then
-    change {file} '^soft_threshold_min_mem = .*' "soft_threshold_min_mem = ${{setting% *}} %"
-    change {file} '^hard_threshold_min_mem = .*' "hard_threshold_min_mem = ${{setting#* }} %"
+    change {file} '^soft_threshold_min_swap = .*' "soft_threshold_min_swap = ${{setting% *}} %"
+    change {file} '^hard_threshold_min_swap = .*' "hard_threshold_min_swap = ${{setting#* }} %"
 fi
 """
     return Daemon(

@@ -1,5 +1,6 @@
 """This checkout's okoomer, under the unit that it ships."""
 
+import shlex
 from pathlib import Path
 
 from tests.vm import daemon
@@ -25,14 +26,24 @@ def _files(directory: Path, preset: str) -> tuple[File, ...]:
     )
 
 
-def _okoomer(name: str, preset: str, share: int, shares: tuple[int, ...]) -> Daemon:
-    """With one of its presets, in which the most sensitive rule for stalls acts at this share of time."""
-    condition = "psi.memory.full > {}% over 2s"
+# The share of time that a stall must take, in all rules of a policy, times the second argument; 95 % at most, since
+# no stall takes all of it.
+SCALE = r"""
+import re, sys
+stall = re.compile(r"(psi[.]memory[.]\w+ > )(\d+)%")
+policy = open(sys.argv[1]).read()
+if not stall.search(policy):
+    sys.exit("no rule acts on stalls")
+scaled = lambda found: f"{found[1]}{min(95, round(int(found[2]) * float(sys.argv[2])))}%"
+print(stall.sub(scaled, policy), end="")
+"""
+
+
+def _okoomer(name: str, preset: str) -> Daemon:
     lines = f"""\
 if [ -n "$setting" ]; then
     mkdir -p {POLICY.rpartition("/")[0]}
-    cp {LIBRARY}/okoomer/policy/presets/{preset}.toml {POLICY}
-    change {POLICY} '{condition.format(share)}' "{condition.format("$setting")}"
+    python3 -c {shlex.quote(SCALE)} {LIBRARY}/okoomer/policy/presets/{preset}.toml "$setting" >{POLICY}
     change /etc/systemd/system/{UNIT}.d/lab.conf '--policy {preset}' '--policy {POLICY}'
     systemctl daemon-reload
 fi
@@ -49,9 +60,9 @@ fi
         start=start(UNIT, f"systemctl --quiet is-active {UNIT}"),
         version="okoomer --version",
         reason=RECORD,
-        sweep=tuple(Setting(f"full stall {share} %", str(share)) for share in shares),
+        sweep=tuple(Setting(f"stalls x {times}", times) for times in ("0.25", "0.5", "1", "1.5", "2")),
     )
 
 
-OKOOMER = _okoomer("okoomer", "desktop", 15, (5, 10, 15, 30, 60))
-OKOOMER_SERVER = _okoomer("okoomer-server", "server", 20, (5, 10, 20, 40, 60))
+OKOOMER = _okoomer("okoomer", "desktop")
+OKOOMER_SERVER = _okoomer("okoomer-server", "server")

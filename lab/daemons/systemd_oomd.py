@@ -18,6 +18,11 @@ LINES = f"""\
 asks() {{
     systemctl set-property --runtime "$1" ManagedOOMMemoryPressure=kill ManagedOOMMemoryPressureLimit="$2"
 }}
+# configure LINE: of its own file.
+configure() {{
+    mkdir -p /etc/systemd/oomd.conf.d
+    printf '[OOM]\\n%s\\n' "$1" >/etc/systemd/oomd.conf.d/lab.conf
+}}
 # It watches when it says so itself: then it has heard from PID 1 who asks.
 watches() {{
     oomctl | grep -q 'Path: .*/{APPS}$'
@@ -37,11 +42,18 @@ SYSTEMD_OOMD = Daemon(
     unit=UNIT,
     packages=("systemd-oomd",),
     files=lambda _: guest_files(heard(UNIT)),
-    setup=setup(f'{LINES}asks {APPS} "${{setting:-50}}%"\n', UNIT, SOCKET),
+    setup=setup(
+        f"""\
+{LINES}asks {APPS} 50%
+[ -z "$setting" ] || configure "SwapUsedLimit=$setting%"
+""",
+        UNIT,
+        SOCKET,
+    ),
     start=START,
     version=debian("systemd-oomd"),
     reason=RECORD,
-    sweep=tuple(Setting(f"pressure {share} %", str(share)) for share in (5, 15, 30, 50, 80)),
+    sweep=tuple(Setting(f"swap used {share} %", str(share)) for share in (50, 70, 80, 90, 95)),
 )
 
 SYSTEMD_OOMD_FEDORA = Daemon(
@@ -54,11 +66,10 @@ SYSTEMD_OOMD_FEDORA = Daemon(
     files=lambda _: guest_files(heard(UNIT)),
     setup=setup(
         f"""\
-{LINES}asks {APPS} 80%
-asks system.slice 80%
+{LINES}asks {APPS} "${{setting:-80}}%"
+asks system.slice "${{setting:-80}}%"
 systemctl set-property --runtime -- -.slice ManagedOOMSwap=auto
-mkdir -p /etc/systemd/oomd.conf.d
-printf '[OOM]\\nDefaultMemoryPressureDurationSec=%s\\n' "${{setting:-20s}}" >/etc/systemd/oomd.conf.d/lab.conf
+configure DefaultMemoryPressureDurationSec=20s
 """,
         UNIT,
         SOCKET,
@@ -66,6 +77,5 @@ printf '[OOM]\\nDefaultMemoryPressureDurationSec=%s\\n' "${{setting:-20s}}" >/et
     start=START,
     version=debian("systemd-oomd"),
     reason=RECORD,
-    # The other half of its condition.
-    sweep=tuple(Setting(f"for {seconds} s", f"{seconds}s") for seconds in (1, 3, 8, 20, 40)),
+    sweep=tuple(Setting(f"pressure {share} %", str(share)) for share in (5, 15, 30, 50, 80)),
 )

@@ -109,6 +109,13 @@ def test_an_interruption_keeps_what_is_done_and_leaves_no_process(tmp_path: Path
     assert read(tmp_path / "runs") == [made(CELLS[0])]
 
 
+def test_guests_share_no_processor_while_there_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 5, 6})
+    assert matrix.places(2) == [{0, 2, 6}, {1, 5}]
+    assert matrix.places(1) == [{0, 1, 2, 5, 6}]
+    assert matrix.places(6)[5] == {0, 1, 2, 5, 6}
+
+
 def test_compact_keeps_the_last_run_of_each_cell_in_order(tmp_path: Path) -> None:
     runs = [made(CELLS[2]), made(CELLS[0], key="old"), made(CELLS[0])]
     path = tmp_path / "runs"
