@@ -19,10 +19,12 @@ LATE_S = 0.25
 SILENT_S = 2
 """A canary that was not heard for so long when listening ended was still stalled."""
 STUCK_S = 1
-"""A screen that stalls for so long in the last seconds, when the scenario should be over, has hung."""
+"""A screen that stalls for so long in the last seconds, when the time is up, has hung."""
 THRASHING = 0.2
 """So has a machine whose tasks all wait for a fifth of that time."""
 LAST_S = 4
+NOT_OVER = "not over"
+"""What stage.sh says when the time is up."""
 REQUESTS_PER_S = 50
 LOGIN_EVERY_S = 1
 REASON_S = 1
@@ -143,9 +145,11 @@ def _still(heard: Iterable[float], seen: Seen, canary: str) -> list[Late]:
 
 
 def _hung(seen: Seen, scenario: Scenario, screen: Sequence[Late]) -> bool:
-    """The machine is gone, or it still was of no use when all should have been over."""
+    """The machine is gone, or the time was up and it still was of no use. One that only recovers has not hung."""
     if seen.ending is Ending.GONE:
         return True
+    if seen.over is not None and not any(NOT_OVER in note for note in seen.notes):
+        return False
     since = seen.end - LAST_S
     stuck = max((late.late_s for late in screen if late.at + late.late_s >= since), default=0) > STUCK_S
     first = next((sample for sample in seen.memory if sample.at >= since), None)

@@ -2,7 +2,7 @@
 
 from .model import Daemon, Setting, debian, guest_files, heard, setup, start
 
-# SIGTERM and SIGKILL below these shares of swap, in the ratio of the shipped files: where there is swap it waits for that.
+# SIGTERM and SIGKILL below these shares of swap, in the ratio of the shipped files: with swap it waits for these.
 # 100 % is no condition at all.
 SWEEP = tuple(Setting(f"swap {soft} %", f"{soft} {soft * 2 / 5:g}") for soft in (5, 10, 25, 50, 100))
 

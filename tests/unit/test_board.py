@@ -57,7 +57,7 @@ def test_a_later_run_of_a_repeat_replaces_the_former() -> None:
 
 def test_what_happened_in_any_repeat_is_marked() -> None:
     runs = [run("X1", OURS, seen(0.5), repeat=n) for n in (1, 2)] + [
-        run("X1", OURS, seen(0.5, (("hog", Role.CULPRIT, By.KERNEL),), hung=True, noise_s=0.6), repeat=3)
+        run("X1", OURS, seen(0.5, (("hog", Role.CULPRIT, By.KERNEL),), hung=True, noise_s=1.6), repeat=3)
     ]
     cell = board(runs).lines[0].cells[OURS]
     assert set(marks(cell)) == {"H", "K", "~"}
@@ -270,7 +270,7 @@ def test_a_run_that_failed_is_told_with_its_last_words() -> None:
 
 
 def test_a_noisy_run_is_told() -> None:
-    assert "X1 none, okoomer, desktop, repeat 1: 0.70 s" in markdown([run("X1", OURS, seen(1.0, noise_s=0.7))])
+    assert "X1 none, okoomer, desktop, repeat 1: 1.7 s" in markdown([run("X1", OURS, seen(1.0, noise_s=1.7))])
 
 
 def test_a_hostile_name_means_nothing_to_markdown() -> None:

@@ -77,9 +77,14 @@ def test_a_login_that_takes_long_is_a_blackout_too() -> None:
     assert of(login=[Late(4, 2.0)] + [Late(float(at), 0.02) for at in range(6, 21)]).blackout_s == 2
 
 
-def test_a_canary_that_fell_silent_is_late_by_now() -> None:
-    got = of(screen=[Beat(float(at), 62, 0.001) for at in range(9)])
-    assert got.hung and got.lost_s == figures.SESSION_S + 12 and got.score == -1
+def test_a_canary_that_fell_silent_is_late_by_now_and_a_hang_if_the_time_was_up() -> None:
+    silent: dict[str, object] = {"screen": [Beat(float(at), 62, 0.001) for at in range(9)]}
+    for late in ({"ending": Ending.LIMIT, "over": None}, {"notes": ["run: not over"]}):
+        got = of(**silent, **late)
+        assert got.hung and got.lost_s == figures.SESSION_S + 12 and got.score == -1
+    # When the culprit is gone and pages come back slowly, the machine recovers.
+    got = of(**silent)
+    assert not got.hung and got.lost_s == 12
 
 
 def test_a_canary_that_was_killed_is_collateral_and_not_a_hang() -> None:

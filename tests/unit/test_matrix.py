@@ -75,7 +75,7 @@ def test_runs_are_kept_as_they_end(tmp_path: Path) -> None:
 
 
 def test_a_noisy_run_is_made_again_once_and_the_calmer_one_counts(tmp_path: Path) -> None:
-    first, second = made(CELLS[0], noise_s=0.9), made(CELLS[0], noise_s=0.7)
+    first, second = made(CELLS[0], noise_s=1.9), made(CELLS[0], noise_s=1.7)
     failed, runs, _ = fill(tmp_path, Guests(encoded(first), encoded(second)), CELLS[:1])
     assert (failed, runs) == (0, [second])
 
