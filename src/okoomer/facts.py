@@ -23,12 +23,14 @@ class Memory(Record):
 
 
 class Swap(Record):
-    """All swap areas together, in bytes, and how much of it lies on zram devices. No swap is 0 of 0."""
+    """All swap areas together, in bytes, and how much of it lies on zram devices. No swap is 0 of 0. Of what is not
+    free, `cached` is in memory too."""
 
     total: int = 0
     free: int = 0
     zram_total: int = 0
     zram_free: int = 0
+    cached: int = 0
 
 
 class Zram(Record):
@@ -71,6 +73,7 @@ class Paging(Record):
     refault_file: int = 0
     scan_kswapd: int = 0
     scan_direct: int = 0
+    steal: int = 0
     major_faults: int = 0
     oom_kills: int = 0
 
@@ -98,7 +101,8 @@ class Process(Record):
     """What a choice needs to know of one process. `started` and `session` as in /proc/PID/stat.
 
     `anon`, `swap` and `shmem` are resident or swapped bytes; `growth` is in bytes per second over the last seconds,
-    None where nothing is known. Text that no selector asks for is left empty.
+    None where nothing is known. `fills` is what it writes into memory that belongs to no process, in bytes per second,
+    where that was looked for. Text that no selector asks for is left empty.
     """
 
     pid: int
@@ -116,6 +120,7 @@ class Process(Record):
     adjustment: int = 0
     oom_score: int = 0
     growth: float | None = None
+    fills: float = 0.0
     kernel_thread: bool = False
     command: str = ""
     executable: str = ""

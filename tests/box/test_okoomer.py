@@ -218,6 +218,54 @@ def test_nobody_dies_in_vain_and_that_is_said_once(box: Box, start: Start) -> No
     assert len(events(guard, "refused")) == 1 and not box.deaths
 
 
+FILL = """
+import os, time
+os.makedirs("/run/filled")
+began, done = time.monotonic(), 0
+fd = os.open("/run/filled/file", os.O_WRONLY | os.O_CREAT)
+while done < 96 * 2**20:
+    done += os.write(fd, bytes(65536))
+    time.sleep(max(0.0, began + done / (30 * 2**20) - time.monotonic()))
+time.sleep(1e6)
+"""
+PIPE = """
+import os, threading, time
+out, into = os.pipe()
+threading.Thread(target=lambda: any(not os.read(out, 65536) for _ in iter(int, 1)), daemon=True).start()
+while True:
+    os.write(into, bytes(65536)), time.sleep(0.001)
+"""
+#: Over and over into the same pages, which become dirty once only.
+DISK = """
+import os, time
+fd = os.open({path!r}, os.O_WRONLY | os.O_CREAT)
+while True:
+    os.pwrite(fd, bytes(2**20), 0), time.sleep(0.01)
+"""
+
+
+def test_a_tiny_process_that_fills_a_tmpfs_is_ended_and_nobody_else(box: Box, start: Start, tmp_path: Path) -> None:
+    left = 115 * MIB
+    box.memory(total=512 * MIB, available=left)
+    box.spawn(rss_bytes=60 * MIB, name="database")
+    box.spawn(PIPE), box.spawn(DISK.format(path=str(tmp_path / "backup")))
+    guard = start(unit="family")
+    writer = box.spawn(FILL, name="writer")
+    file = Path(f"/proc/{box.init_pid}/root/run/filled/file")
+    deadline = time.monotonic() + 15
+    while writer.alive and time.monotonic() < deadline:
+        filled = file.stat().st_blocks * 512 if file.exists() else 0
+        box.memory(available=left - filled, shmem=filled)
+        time.sleep(0.01)
+    assert writer.wait(5).signal in (signal.SIGTERM, signal.SIGKILL)
+    guard.wait_line('"event": "refused"', 5)
+    time.sleep(2.5)
+    assert box.deaths == [writer]
+    [chosen], [refused] = events(guard, "chosen"), events(guard, "refused")
+    assert (chosen["pids"], chosen["reason"]) == ([writer.pid], "ownerless-memory")
+    assert "belong to no process" in refused["why"]
+
+
 def test_a_dry_run_touches_nobody(box: Box, start: Start) -> None:
     hog = box.spawn(rss_bytes=HOG)
     guard = start(LEVELS, "--dry-run")

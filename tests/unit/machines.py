@@ -15,7 +15,8 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class App:
-    """One process; sizes in bytes, `started` in seconds since boot, names as the bytes that their owner chose."""
+    """One process; sizes in bytes, `started` in seconds since boot, names as the bytes that their owner chose. It has
+    `written` so many bytes, `to_disk` so many of them; None where nobody may know."""
 
     pid: int
     name: bytes = b"app"
@@ -34,6 +35,8 @@ class App:
     oom_score: int = 0
     command: bytes = b""
     cgroup: bytes = b"/"
+    written: int | None = 0
+    to_disk: int = 0
 
     def files(self) -> dict[str, bytes]:
         """The files of its folder in /proc."""
@@ -54,6 +57,7 @@ class App:
             "VmSwap": f"{self.swap // 1024:8d} kB",
             "Threads": self.threads,
         }
+        io = f"rchar: 9\nwchar: {self.written}\nsyscr: 3\nsyscw: 4\nread_bytes: 4096\nwrite_bytes: {self.to_disk}\n"
         return {
             "stat": b"%d (%s) S " % (self.pid, self.name[:15]) + stat.encode() + b" 0 0\n",
             "statm": f"{' '.join(map(str, pages))} 0\n".encode(),
@@ -63,7 +67,7 @@ class App:
             "cgroup": b"0::" + self.cgroup + b"\n",
             "oom_score": b"%d\n" % self.oom_score,
             "oom_score_adj": b"%d\n" % self.adjustment,
-        }
+        } | ({} if self.written is None else {"io": f"{io}cancelled_write_bytes: 0\n".encode()})
 
 
 INIT = App(1, b"systemd", parent=0, anon=8 * MIB, started=1.0, user=0)

@@ -11,6 +11,7 @@ import pytest
 from okoomer.events import model
 from okoomer.events.ring import LONGEST, Ring
 from okoomer.events.text import line
+from okoomer.record import replace
 from tests.unit.console import okoomer
 from tests.unit.machines import GIB, MIB, App, areas, build, stalls
 
@@ -129,6 +130,47 @@ def test_who_grew_between_the_instants_is_the_culprit(tmp_path: Path, policy: Pa
     assert act["unit"]["pids"] == [60]
     assert "the culprit" in act["ranking"][0]["why"]
     assert decided(policy, after)[-1]["act"]["unit"]["pids"] == [50]
+
+
+def flooded(root: Path, clock: float, **written: tuple[int, int] | None) -> Path:
+    """A machine whose memory a tmpfs fills, 100 MiB a second, with what processes of some names have written in a
+    second to anything, and how much of that to a disk."""
+    seconds = round(clock - 100)
+    database = App(50, b"database", anon=GIB, started=1.0)
+    apps = [
+        App(60 + number, name.encode(), anon=MIB, file=0, written=counts and counts[0] * seconds,
+            to_disk=counts[1] * seconds if counts else 0)
+        for number, (name, counts) in enumerate(written.items())
+    ]  # fmt: skip
+    grown = seconds * 100 * MIB
+    return build(root / f"at-{clock}", clock, available=GIB - grown, apps=[database, *apps], Shmem=5 * GIB + grown)
+
+
+def test_who_fills_a_tmpfs_between_the_instants_is_taken_and_not_who_writes_to_a_disk(
+    tmp_path: Path, policy: Path
+) -> None:
+    policy.write_text(LOW.replace(" for 2s", ""))
+    written = {"backup": (300 * MIB, 300 * MIB), "writer": (95 * MIB, 0), "shy": None}
+    machines = [flooded(tmp_path, clock, **written) for clock in (100.0, 103.0)]
+    act = decided(policy, *machines)[-1]["act"]
+    assert (act["unit"]["pids"], act["reason"], act["refusal"]) == ([61], "ownerless-memory", "")
+    assert act["ranking"][0]["why"].startswith("writes 95 MiB/s into memory that belongs to no process, 95% of its")
+    assert decided(policy, machines[1])[-1]["act"]["unit"]["pids"] == [50]
+    out = okoomer("why", "--machine", *machines, "--policy", policy).out
+    assert "rule low acts (ownerless-memory)" in out and "it takes writer: writes 95 MiB/s" in out
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{"writer": None}, {"backup": (300 * MIB, 300 * MIB)}, {"one": (100 * MIB, 0), "other": (100 * MIB, 0)}],
+)
+def test_where_it_is_not_clear_who_fills_a_tmpfs_nobody_is_taken(
+    tmp_path: Path, policy: Path, written: dict[str, tuple[int, int] | None]
+) -> None:
+    policy.write_text(LOW.replace(" for 2s", ""))
+    act = decided(policy, *(flooded(tmp_path, clock, **written) for clock in (100.0, 103.0)))[-1]["act"]
+    assert act["unit"] is None
+    assert "grows by 100 MiB/s" in act["refusal"] and act["refusal"].endswith("who writes it is not clear")
 
 
 def test_a_rule_may_fire_with_nobody_to_take(tmp_path: Path, policy: Path) -> None:
@@ -273,6 +315,13 @@ def test_an_act_in_words_has_cause_ranking_and_outcome(runtime: Path) -> None:
     assert "next\\n would have been first with 2 KiB more" in ended.out
     assert "SIGTERM to pid 42" in ended.out and "gone 0.250 s after the signal" in ended.out
     assert all(text.isprintable() for text in ended.out.splitlines())
+
+
+def test_whom_somebody_would_have_beaten_is_not_told_of_one_who_only_writes(tmp_path: Path) -> None:
+    writes = replace(CHOSEN, reason="ownerless-memory", why="writes 95 MiB/s")
+    Ring(f"{tmp_path}/ring").write(line(writes, 1700000000.0, 1))
+    out = okoomer("why", "--runtime-dir", tmp_path).out
+    assert "writes 95 MiB/s" in out and "would have been first" not in out
 
 
 def test_an_unknown_number_is_bad_input_that_names_the_known(runtime: Path) -> None:

@@ -13,6 +13,7 @@ from okoomer.guard.doze import LONGEST, doze
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.loop import Guard
 from okoomer.kernel.machine import Machine
+from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.model import And, Comparison, Held, Or, Policy, Rule, Step
 from okoomer.record import replace
 from tests.unit.bodies import World
@@ -54,7 +55,7 @@ class Sleeper:
 
     def doze(self, pause: float) -> None:
         try:
-            doze(self, self.fd, SNAPSHOT, pause, lambda _: None)  # type: ignore[arg-type]
+            doze(self, self.fd, SNAPSHOT, pause, FILL_RATE, lambda _: None)  # type: ignore[arg-type]
         finally:
             os.close(self.fd)
 
@@ -123,7 +124,7 @@ def test_a_guard_does_not_doze_while_a_warning_may_have_to_be_repeated(monkeypat
     assert not dozes(monkeypatch, LOW, available=GIB, steps=(Step("warn"),), rest=60.0)
 
 
-@pytest.mark.parametrize("metric", ["mem.free", "mem.anon", "zram.used", "psi.io.full", "vm.swapin"])
+@pytest.mark.parametrize("metric", ["mem.free", "mem.anon", "zram.used", "psi.io.full"])
 def test_a_guard_does_not_doze_where_a_rule_is_about_what_no_look_sees(
     monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:

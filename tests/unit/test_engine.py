@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from okoomer.facts import Memory, Pressure, Snapshot, Stall, Swap
+from okoomer.facts import Memory, Paging, Pressure, Snapshot, Stall, Swap
 from okoomer.policy.engine import FILL_RATE, FIRED, GLANCE, HOLDING, QUIET, Engine
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
 from okoomer.record import replace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Condition
 
-GIB = 1024**3
+MIB, GIB = 1024**2, 1024**3
 WARN = (Step("warn"),)
 
 
@@ -212,6 +212,40 @@ def test_a_short_window_is_as_quick_beside_a_long_one_of_the_same_metric() -> No
     found = states(both, *(at(1000 + tick / 10, stalled=tick / 10) for tick in range(7)))
     assert found[-2:] == [FIRED, FIRED]
     assert FIRED not in found[:4]
+
+
+def test_growth_counts_memory_and_swap_and_what_is_in_both_once() -> None:
+    growing = engine(rule(Comparison("mem.growth", ">", GIB / 10, over=1.0)))
+    last(growing, at(0, 0.5, swap=Swap(GIB, GIB)), at(1, 0.5, swap=Swap(GIB, GIB // 2)))
+    assert growing.value("mem.growth", 1.0) == GIB / 2
+    # Half of that is back in memory, or still there: in the swap cache.
+    last(growing, at(2, 0.5, swap=Swap(GIB, GIB // 2, cached=GIB // 4)))
+    assert growing.value("mem.growth", 1.0) == -GIB / 4
+
+
+def paging(time: float, refault: int, steal: int) -> Snapshot:
+    return replace(at(time), paging=Paging(refault_anon=refault // 2, refault_file=refault - refault // 2, steal=steal))
+
+
+def test_thrashing_is_the_share_of_what_was_taken_that_is_wanted_back() -> None:
+    thrashing = engine(rule(Comparison("vm.thrash", ">", 0.08, over=1.0)))
+    assert states(thrashing, paging(0, 0, 0), paging(1, 4 * MIB, 100 * MIB), paging(2, 16 * MIB, 200 * MIB)) == [
+        QUIET,
+        QUIET,
+        FIRED,
+    ]
+    assert thrashing.value("vm.thrash", 1.0) == pytest.approx(0.12)
+    # A program that starts reads pages again that were taken long ago: nothing is taken now.
+    assert states(thrashing, paging(3, 80 * MIB, 200 * MIB)) == [QUIET]
+    # More may come back than is taken.
+    last(thrashing, paging(4, 180 * MIB, 210 * MIB))
+    assert thrashing.value("vm.thrash", 1.0) == 1.0
+
+
+def test_what_comes_back_is_forgotten_with_the_suspend() -> None:
+    thrashing = engine(rule(Comparison("vm.thrash", ">", 0.08, over=1.0)))
+    last(thrashing, paging(0, 0, 0), replace(paging(1, MIB, MIB), asleep=9.0))
+    assert thrashing.value("vm.thrash", 1.0) is None
 
 
 def test_a_forecast_tells_when_all_is_gone() -> None:

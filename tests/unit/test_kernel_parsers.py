@@ -10,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from okoomer.facts import Arc, Memory, Paging, Pressure, Stall, Swap
-from okoomer.kernel import arc, meminfo, pressure, process, swaps, vmstat
+from okoomer.kernel import arc, meminfo, output, pressure, process, swaps, vmstat
 from okoomer.record import Record
 from tests.unit.machines import GIB, INIT, MIB, VMSTAT, App, areas, stalls
 from tests.unit.machines import meminfo as meminfo_of
 
 ARC = b"9 1 0x01 123 33456 1 2\nname type data\nhits 4 5\nc_min 4 64\nsize 4 1000\n"
+MOUNTS = (
+    b"22 27 0:21 / /proc rw,relatime - proc proc rw\n25 24 0:23 / /dev/shm rw shared:3 - tmpfs tmpfs rw,size=24k\n"
+    b"27 1 254:0 / / rw,relatime - ext4 /dev/tmpfs rw\n28 27 0:9 / /a\\040-\\040tmpfs rw - tmpfs none ro\n"
+)
 CGROUP_1 = b"4:memory:/a\n1:name=systemd:/user.slice:odd\n"
 
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
@@ -27,6 +31,8 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "stat": (process.parse_stat, INIT.files()["stat"]),
     "status": (process.parse_status, INIT.files()["status"]),
     "cgroup": (process.parse_cgroup, CGROUP_1),
+    "io": (output.parse_io, App(5, written=100, to_disk=40).files()["io"]),
+    "mountinfo": (output.parse_mounts, MOUNTS),
 }
 ODD = st.one_of(
     st.binary(max_size=12),
@@ -87,6 +93,8 @@ def test_a_good_file_is_understood(name: str) -> None:
         ("status", "/proc/self/status"),
         ("status", "/proc/2/status"),
         ("cgroup", "/proc/self/cgroup"),
+        ("io", "/proc/self/io"),
+        ("mountinfo", "/proc/self/mountinfo"),
     ],
 )
 def test_the_files_of_this_kernel_are_understood(name: str, path: str) -> None:
@@ -178,8 +186,9 @@ def test_what_is_no_pressure_file_is_refused(text: bytes) -> None:
 def test_flows_in_bytes_and_counts_as_they_are() -> None:
     page = 4096
     assert vmstat.parse(VMSTAT + b"workingset_refault_anon 3\nworkingset_refault_file 4\noom_kill 2\n") == Paging(
-        10 * page, 20 * page, 3 * page, 4 * page, 40 * page, 50 * page, 30, 2
+        10 * page, 20 * page, 3 * page, 4 * page, 40 * page, 50 * page, 0, 30, 2
     )
+    assert vmstat.parse(VMSTAT + b"pgsteal_kswapd 5\npgsteal_direct 6\n").steal == 11 * page
     assert vmstat.parse(VMSTAT + b"workingset_refault 9\n").refault_file == 9 * page  # before Linux 5.9
 
 
@@ -263,3 +272,21 @@ def test_whatever_the_name_the_numbers_behind_it_are_right(name: bytes, parent: 
 def test_a_resident_size_that_is_not_told_apart_counts_as_anonymous() -> None:
     assert process.parse_status(b"Uid:\t1\t2\t3\t4\nVmRSS:\t  12 kB\nVmSwap:\t 3 kB\n").anon == 12 * 1024
     assert process.parse_status(b"Uid:\t1\t2\t3\t4\nVmRSS:\t  12 kB\nRssAnon:\t 5 kB\n").anon == 5 * 1024
+
+
+# --- /proc/PID/io and mountinfo -------------------------------------------------------------------------------------
+
+
+def test_what_goes_to_a_disk_does_not_stay_in_memory() -> None:
+    assert output.parse_io(App(5, written=500, to_disk=480).files()["io"]) == 20
+    assert output.parse_io(App(5, written=0, to_disk=4096).files()["io"]) == -4096
+
+
+@pytest.mark.parametrize("text", [b"", b"wchar: 5\n", b"write_bytes: 5\n", b"rchar: 1\ncancelled_write_bytes: 5\n"])
+def test_what_does_not_say_what_is_written_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError):
+        output.parse_io(text)
+
+
+def test_mounts_of_a_tmpfs_are_told_by_their_kind_and_not_by_their_names() -> None:
+    assert output.parse_mounts(MOUNTS) == {25, 28}

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 
 from okoomer.policy import source
 from okoomer.policy.language import PolicyError, parse
-from okoomer.policy.metrics import AVERAGE, COUNT, DEFAULT_WINDOW, FLOW, LEVEL, METRICS, RATIO, STALL, TIME
+from okoomer.policy.metrics import (
+    AVERAGE,
+    COUNT,
+    DEFAULT_WINDOW,
+    FLOW,
+    LEVEL,
+    METRICS,
+    PORTION,
+    RATIO,
+    STALL,
+    TIME,
+    TREND,
+)
 from okoomer.policy.model import RANKS, UNITS, Amount, And, Comparison, Held, Not, Or, Policy
 
 if TYPE_CHECKING:
@@ -37,7 +49,9 @@ UNITS_OF: dict[str, dict[str, float]] = {
     | {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40},
     STALL: {"%": 0.01},
     AVERAGE: {"%": 0.01},
+    PORTION: {"%": 0.01},
     FLOW: {"B/s": 1, "kB/s": 1e3, "KiB/s": 2**10, "MiB/s": 2**20, "GiB/s": 2**30},
+    TREND: {"B/s": 1, "kB/s": 1e3, "KiB/s": 2**10, "MiB/s": 2**20, "GiB/s": 2**30},
     COUNT: {"/s": 1},
     RATIO: {"": 1},
     TIME: {"ms": 1e-3, "s": 1, "min": 60, "h": 3600},

@@ -10,11 +10,14 @@ from typing import Any
 from okoomer.events.text import harmless, readings
 from okoomer.facts import Snapshot
 from okoomer.guard.scan import Scan, floor_of, scan
+from okoomer.guard.sense import Sense
+from okoomer.guard.writers import Reading, Writers, joined, reading
 from okoomer.kernel import clock
 from okoomer.kernel.machine import Machine
-from okoomer.policy.choose import Candidate, Choice, choose, least_of, needs_of
+from okoomer.policy.choose import Candidate, Choice, choose, least_of, need_of, needs_of
 from okoomer.policy.engine import Engine, Verdict
 from okoomer.policy.model import Policy, Rule
+from okoomer.policy.ownerless import floods
 from okoomer.policy.reason import reason_of
 from okoomer.record import Record
 from okoomer.units import size
@@ -38,6 +41,7 @@ class Decider:
         self.policy = policy
         self.engine = Engine(policy)
         self._earlier: Scan | None = None
+        self._reading: Reading | None = None
 
     def decide(self, machine: Machine, snapshot: Snapshot, always: bool = False) -> Decision:
         """The decision on an instant.
@@ -55,7 +59,6 @@ class Decider:
         found = self._scan(machine, snapshot, rule or self.policy.rules[0], me)
         if rule is None and not always:
             return Decision(snapshot.time, verdict, found)
-        reason = reason_of(rule, self.engine) if rule else ""
         choice = choose(
             rule or self.policy.rules[0],
             self.policy,
@@ -63,21 +66,29 @@ class Decider:
             found.processes,
             me,
             user=os.geteuid() or None if machine.live else None,
+            flood=found.flood,
         )
+        reason = reason_of(rule, self.engine, choice.writes) if rule else ""
         return Decision(snapshot.time, verdict, found, rule, reason, choice)
 
     def _scan(self, machine: Machine, snapshot: Snapshot, rule: Rule, me: int) -> Scan:
-        found = scan(
+        wants, need = needs_of(self.policy) | {"cgroup"}, need_of(rule, snapshot)
+        self._earlier = found = scan(
             machine.proc,
             clock.since_boot() if machine.live else snapshot.time,
             snapshot.swap.total - snapshot.swap.free,
-            needs_of(self.policy) | {"cgroup"},
+            wants,
             floor_of(least_of(rule, snapshot.memory.total)),
             self._earlier,
             me,
+            shmem=snapshot.memory.shmem,
         )
-        self._earlier = found
-        return found
+        if machine.live:
+            return Writers(machine, Sense(machine, ()), wants).join(found, need)
+        before, self._reading = self._reading, reading(machine, snapshot, None)
+        if before is None or not floods(found.flood, found.processes, need):
+            return found
+        return joined(machine.proc, found, before, self._reading, wants)
 
 
 def as_json(decision: Decision) -> dict[str, Any]:

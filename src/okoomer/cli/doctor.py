@@ -166,6 +166,10 @@ def kernel() -> Iterator[Finding]:
     if version < (5, 15):
         cost = "a killed process that gets no CPU keeps its memory for seconds"
         yield Finding(False, f"Linux {platform.release()} has no process_mrelease", cost, "use Linux 5.15 or newer")
+    if not Path("/proc/self/io").exists():
+        cost = "who fills memory that belongs to no process, as with files on a tmpfs, is not known"
+        mend = "use a kernel with CONFIG_TASK_IO_ACCOUNTING=y"
+        yield Finding(False, "the kernel does not tell who writes how much (/proc/PID/io)", cost, mend)
     ttl = Path("/sys/kernel/mm/lru_gen/min_ttl_ms")
     if ttl.exists() and ttl.read_text().strip() == "0":
         cost = "the pages that are being used can all be evicted, which is what a freeze is made of"

@@ -11,6 +11,7 @@ import click
 import okoomer
 from okoomer.cli import place
 from okoomer.cli.errors import BadInput, CannotHere
+from okoomer.cli.pace import fill_rate
 from okoomer.guard.main import Options, launch
 from okoomer.guard.sense import Sense, wants_of
 from okoomer.kernel.machine import LIVE
@@ -49,7 +50,7 @@ def command(policy: str | None, dry_run: bool, force: bool, as_json: bool, runti
     # A guard that has to compile itself keeps 1 MiB of the compiler's leavings for life. Whether the front has left
     # compiled files behind by importing them depends on its environment.
     compileall.compile_dir(Path(okoomer.__file__).parent, quiet=2)
-    launch(Options(loaded, f"{source}: {why}", directory, as_json, dry_run))
+    launch(Options(loaded, f"{source}: {why}", directory, as_json, dry_run, fill_rate()))
 
 
 def refuse_at_once(source: str, rules: list[str], accepted: Path) -> None:

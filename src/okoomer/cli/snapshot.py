@@ -16,7 +16,7 @@ from okoomer.kernel import cgroup, clock, process, zram
 PRESSURE_FILES = ("pressure/memory", "pressure/io", "pressure/cpu")
 MACHINE_FILES = ("meminfo", "vmstat", "swaps", *PRESSURE_FILES, "spl/kstat/zfs/arcstats")
 #: Per process, below /proc/PID.
-PROCESS_FILES = ("stat", "statm", "status", "comm", "cmdline", "cgroup", "oom_score", "oom_score_adj")
+PROCESS_FILES = ("stat", "statm", "status", "comm", "cmdline", "cgroup", "oom_score", "oom_score_adj", "io")
 #: Attributes of cgroups by which others mark them.
 MARKS = ("user.", "trusted.")
 

@@ -18,6 +18,7 @@ from okoomer.guard.sense import Sense, recorded_clock
 from okoomer.kernel.machine import LIVE, recorded
 from okoomer.policy.language import load
 from okoomer.policy.model import Policy
+from okoomer.policy.reason import OWNERLESS
 from okoomer.units import size
 
 
@@ -149,7 +150,7 @@ def told(act: dict[str, Any], came: list[dict[str, Any]]) -> list[str]:
             f"  needed {size(act['need'])}; chosen among {act['processes']} processes in {act['seconds']:.3f} s",
         ]
     lines += [f"  {line}" for line in ranking((one["name"], one["pids"], one["why"]) for one in act["ranking"])]
-    if len(act["ranking"]) > 1 and act["event"] == "chosen":
+    if len(act["ranking"]) > 1 and act["event"] == "chosen" and act["reason"] != OWNERLESS:
         first, second = act["ranking"][:2]
         lines.append(
             f"  {harmless(second['name'])} would have been first with "

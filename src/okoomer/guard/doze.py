@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 
-from okoomer.policy.engine import FILL_RATE
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Seconds of certain peace from which dozing pays, and after which a full look is due in any case.
 CALM, LONGEST = 1.0, 60.0
-#: What a look sees; whether a rule about anything else could fire is not known without a snapshot. (Stalls on memory
+#: What a look sees; whether a rule about another level could fire is not known without a snapshot. (Stalls on memory
 #: wake by trigger.)
 SEEN = frozenset(("mem.total", "mem.available", "swap.total", "swap.free", "swap.used", "swap.effective"))
 #: Dozing ends when memory has fallen so far that less than this share of the pause would be left.
@@ -28,7 +26,12 @@ ENOUGH = 0.875
 
 
 def doze(
-    poller: poll, meminfo: int, snapshot: Snapshot, pause: float, alive: Callable[[float], None]
+    poller: poll,
+    meminfo: int,
+    snapshot: Snapshot,
+    pause: float,
+    fill_rate: float,
+    alive: Callable[[float], None],
 ) -> list[tuple[int, int]]:
     """Sleeps on, a pause at a time, while available memory and swap are what they were in a snapshot.
 
@@ -37,6 +40,7 @@ def doze(
         meminfo: A descriptor of /proc/meminfo.
         snapshot: The last one, after which nothing could happen for `pause` seconds.
         pause: Seconds to sleep between looks.
+        fill_rate: Bytes per second by which memory can fall.
         alive: Is told before each sleep how long it will be.
 
     Returns:
@@ -61,7 +65,7 @@ def doze(
         except (OSError, ValueError):
             break
         # What memory has fallen by is missing in the next sleep.
-        sleep = min(pause, pause - (before - available) / FILL_RATE)
+        sleep = min(pause, pause - (before - available) / fill_rate)
         if sleep < pause * ENOUGH or (swap_total, swap_free) != swap:
             break
     return []

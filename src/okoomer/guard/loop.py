@@ -10,12 +10,13 @@ from okoomer.events import model
 from okoomer.events.text import readings
 from okoomer.guard.doze import CALM, SEEN, doze
 from okoomer.guard.scan import Scan, descendants, floor_of, scan
+from okoomer.guard.writers import Writers
 from okoomer.kernel import clock
 from okoomer.kernel.pressure import open_trigger
 from okoomer.kernel.statm import KEPT, Sizes
-from okoomer.policy.choose import apartness, choose, least_of, needs_of, protection
+from okoomer.policy.choose import apartness, choose, least_of, need_of, needs_of, protection
 from okoomer.policy.engine import FIRED, QUIET, Engine, comparisons
-from okoomer.policy.metrics import AVERAGE, METRICS, STALL, available
+from okoomer.policy.metrics import AVERAGE, LEVEL, METRICS, STALL, available
 from okoomer.policy.reason import reason_of
 from okoomer.units import size
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from okoomer.kernel.machine import Machine
     from okoomer.policy.choose import Candidate, Choice
     from okoomer.policy.engine import Verdict
-    from okoomer.policy.model import Policy
+    from okoomer.policy.model import Policy, Rule
     from okoomer.record import Record
 
 #: Seconds between two looks: at the least, while a rule has fired, without and with triggers at the most.
@@ -82,12 +83,11 @@ class Guard:
         # Without root nobody else's processes can be ended, so they are not even ranked.
         self._user = os.geteuid() or None
         self._now = now
-        self._wants = needs_of(policy)
         self._states = [QUIET] * len(policy.rules)
         self._troubles: set[str] = set()
         self._unlisted: tuple[str, ...] = ()
-        #: Rules that found nobody in this episode, and what was said of it.
-        self._refused: dict[int, str] = {}
+        #: Whether it was said in this episode, since the last act, that nobody's end would help.
+        self._refused = False
         #: Rules that found nobody, and when they may look again.
         self._again: dict[int, float] = {}
         self._last: Snapshot | None = None
@@ -98,8 +98,11 @@ class Guard:
         self._armed_until = float("-inf")
         self._meminfo = -1
         named = {comparison.metric for rule in policy.rules for comparison in comparisons(rule)}
-        self._dozes = all(metric in SEEN or metric.startswith("psi.memory.") for metric in named)
+        # What else there is may change at any time, and pauses are too short to doze where only that matters.
+        blind = (metric for metric in named if METRICS[metric].kind in (LEVEL, STALL) and metric not in SEEN)
+        self._dozes = all(metric.startswith("psi.memory.") for metric in blind)
         self._sizes = Sizes(machine.proc, KEPT)
+        self._writers = Writers(machine, sense, needs_of(policy))
 
     # --- one cycle ----------------------------------------------------------------------------------------------
 
@@ -148,18 +151,25 @@ class Guard:
         for index, rule in enumerate(verdict.rules):
             if rule.state != self._states[index]:
                 self._states[index] = rule.state
-                if rule.state == QUIET:
-                    self._refused.pop(index, None)
+                self._refused = self._refused and self._acute()
                 self._emit(model.RuleChanged(rule.name, rule.state, rule.values))
         for index in verdict.warnings:
             rule = verdict.rules[index]
             self._emit(model.Warned(rule.name, f"{size(available(snapshot))} available: {readings(rule.values)}"))
         self._last = snapshot
 
+    def _acute(self) -> bool:
+        """Whether some rule that ends somebody is not quiet: as long as that lasts is an episode."""
+        states = zip(self.policy.rules, self._states, strict=True)
+        return any(state != QUIET and not rule.only_warns for rule, state in states)
+
     # --- acting -------------------------------------------------------------------------------------------------
 
-    def look(self, snapshot: Snapshot, least: int) -> Scan:
+    def look(self, rule: Rule, snapshot: Snapshot, patient: bool = True) -> Scan:
         """The processes that could matter now.
+
+        Args:
+            patient: Wait 0.2 s, if need be, to learn who fills memory that belongs to no process.
 
         Raises:
             OSError: They cannot be listed; it is told of as a trouble.
@@ -169,35 +179,36 @@ class Guard:
                 self._machine.proc,
                 clock.since_boot(),
                 snapshot.swap.total - snapshot.swap.free,
-                self._wants,
-                floor_of(least),
+                needs_of(self.policy, rule),
+                floor_of(least_of(rule, snapshot.memory.total)),
                 self._earlier(),
                 self._me,
                 self._sizes,
+                snapshot.memory.shmem,
             )
         except OSError as error:
             self._unlisted = (f"processes cannot be listed: {error.strerror}",)
             raise
         self._unlisted = ()
-        return found
+        return self._writers.join(found, need_of(rule, snapshot), patient)
 
     def _act(self, index: int, snapshot: Snapshot, verdict: Verdict) -> None:
         rule = self.policy.rules[index]
         began, cpu = self._now(), thread_time()
         try:
-            found = self.look(snapshot, least_of(rule, snapshot.memory.total))
+            found = self.look(rule, snapshot)
         except OSError:
             self._again = dict.fromkeys(range(len(self.policy.rules)), began + AGAIN)
             return
         aside = self._ladder.aside(began)
-        choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user)
+        ended = self._writers.ended(began, available(snapshot), snapshot.memory.total)
+        choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user, found.flood, ended)
         cost = thread_time() - cpu
         if choice.victim is None:
             self._again[index] = began + AGAIN
-            if index not in self._refused:
-                if choice.refusal not in self._refused.values():
-                    self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))
-                self._refused[index] = choice.refusal
+            if not self._refused:
+                self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))
+            self._refused = True
             return
         # Choosing took its time: does the rule still hold?
         snapshot = self._sense.snapshot()
@@ -212,7 +223,7 @@ class Guard:
             model.Chosen(
                 rule=rule.name,
                 when=rule.when_text,
-                reason=reason_of(rule, self.engine),
+                reason=reason_of(rule, self.engine, choice.writes),
                 values=again.rules[index].values,
                 kind=victim.kind,
                 name=victim.name,
@@ -229,9 +240,12 @@ class Guard:
                 dry_run=self._dry_run,
             )
         )
+        self._refused = False
         if self._dry_run:
             self._ladder.rest(self._now())
         else:
+            if choice.writes:
+                self._writers.end(rule, self._now())
             self._ladder.begin(index, victim.name, processes, victim.freed, available(snapshot), self._now())
 
     def _whole(self, index: int, victim: Candidate, found: Scan, aside: frozenset[int]) -> list[Process]:
@@ -247,7 +261,11 @@ class Guard:
             )
             known = set(by_pid)
             processes += descendants(
-                self._machine.proc, victim.pids, known, self._wants, lambda process: protects(process) or apart(process)
+                self._machine.proc,
+                victim.pids,
+                known,
+                needs_of(self.policy, rule),
+                lambda process: protects(process) or apart(process),
             )
         return processes
 
@@ -276,11 +294,13 @@ class Guard:
         """Looks at the processes while there is time: for growth, and for the watchdog to know whom to kill."""
         rule = self.policy.rules[0]
         try:
-            found = self.look(snapshot, least_of(rule, snapshot.memory.total))
+            found = self.look(rule, snapshot, patient=False)
         except OSError:
             return
         self._baselines = (*self._baselines[-1:], (found, available(snapshot)))
-        victim = choose(rule, self.policy, snapshot, found.processes, self._me, user=self._user).victim
+        victim = choose(
+            rule, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
+        ).victim
         if self.watchdog and victim:
             by_pid = {process.pid: process for process in found.processes}
             self.watchdog.best = (victim.name, tuple(by_pid[pid] for pid in victim.pids))
@@ -334,7 +354,7 @@ class Guard:
         # A hold or a repeated warning comes of time alone, whatever memory does.
         calm = pause >= CALM and self.engine.triggers and all(state == QUIET for state in self._states)
         if calm and self._dozes and not self.show and self._last:
-            events = doze(self._poller, self._meminfo, self._last, pause, self._alive)
+            events = doze(self._poller, self._meminfo, self._last, pause, self.engine.fill_rate, self._alive)
         else:
             self._alive(pause)
             # Rounded up: a pause of 0.4 ms must not become a loop that never sleeps.

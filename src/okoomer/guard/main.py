@@ -24,8 +24,9 @@ from okoomer.guard.tell import Notify, Tell
 from okoomer.guard.victim import Hands, Reaper, hasten
 from okoomer.guard.watchdog import Watchdog
 from okoomer.kernel.machine import LIVE
-from okoomer.kernel.syscalls import lock_memory, set_name
+from okoomer.kernel.syscalls import disable_huge_pages, lock_memory, set_name
 from okoomer.policy.choose import level_of
+from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.model import CLASSES, Policy
 from okoomer.record import Record, from_plain, to_plain
 
@@ -40,13 +41,15 @@ DONE, CANNOT = 0, 3
 
 
 class Options(Record):
-    """What the front hands to the guard. `source` is where the policy came from."""
+    """What the front hands to the guard. `source` is where the policy came from; memory of this machine can fall by
+    `fill_rate` bytes per second."""
 
     policy: Policy
     source: str
     runtime_dir: str
     as_json: bool = False
     dry_run: bool = False
+    fill_rate: float = FILL_RATE
 
 
 #: What is read from the inherited descriptor is run without the site module and its directories, so that what the
@@ -60,6 +63,7 @@ def launch(options: Options) -> NoReturn:
     Raises:
         OSError: It cannot be executed.
     """
+    disable_huge_pages()
     fd = os.memfd_create("okoomer-policy")
     os.write(fd, dumps(to_plain(options)))
     os.lseek(fd, 0, os.SEEK_SET)
@@ -111,6 +115,7 @@ def run(options: Options) -> int:
     guard = Guard(machine, policy, sense, ladder, tell, me, options.dry_run)
     # In a dry run memory is never short enough for it to kill.
     short = 0.0 if options.dry_run else emergency(policy, snapshot.memory.total)
+    guard.engine.fill_rate = options.fill_rate
     guard.watchdog = Watchdog(machine, hands, short, tell)
     guard.notify = Notify()
     guard.show = tell.state if os.isatty(2) and not options.as_json else None

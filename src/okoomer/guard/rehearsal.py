@@ -15,6 +15,7 @@ from okoomer.events.text import line, sentence
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.scan import descendants, look, scan
 from okoomer.guard.victim import Hands, hasten
+from okoomer.guard.writers import joined, reading
 from okoomer.kernel import clock
 from okoomer.kernel.syscalls import process_mrelease
 from okoomer.policy.choose import choose, needs_of, protection
@@ -73,6 +74,18 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
             return [*lacks, "a process just started cannot be seen in /proc"]
         descendants(machine.proc, [child], {child}, wants)
         protection(rule, policy, {child: process}, me)(process)
+        # As if every file that was ever written were in memory, and had been since a second ago.
+        first = reading(machine, snapshot, None)
+        others = [other.pid for other in found.processes if other.user] if os.geteuid() == 0 else []
+        if not first.written or (others and not any(pid in first.written for pid in others)):
+            lacks.append(
+                "what others write cannot be read (/proc/PID/io, CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE): "
+                "who fills memory that belongs to no process is not known"
+            )
+        first = replace(first, time=snapshot.time - 1.0, shmem=snapshot.memory.shmem - 1, written={})
+        flooded = joined(machine.proc, found, first, reading(machine, snapshot, first), wants)
+        choose(rule, policy, snapshot, flooded.processes, me, flood=flooded.flood)
+        choose(rule, policy, snapshot, (replace(process, fills=1e15),), me, flood=1e15)
         harsh = replace(rule, steps=(Step("warn"), Step("term", 0.02), Step("kill")))
         ladder = Ladder(Hands(machine.proc, None), events.append, (harsh,))
         fired = Verdict(0.0, (RuleVerdict(rule.name, FIRED, verdict.rules[0].values),), 0, (), 0.0)

@@ -34,12 +34,15 @@ def floor_of(least: int) -> int:
 
 class Scan(Record):
     """Processes looked at closely and their ancestors; `seen` counts all. `time` is in seconds since boot; everybody
-    who is not here could free `floor` bytes at most."""
+    who is not here could free `floor` bytes at most. `shmem` is all shared memory and tmpfs, in bytes, and `flood` by
+    how many bytes per second that part of it grows which no process maps."""
 
     time: float
     processes: tuple[Process, ...]
     seen: int
     floor: int = FLOOR
+    shmem: int = 0
+    flood: float = 0.0
 
 
 def scan(
@@ -51,6 +54,7 @@ def scan(
     earlier: Scan | None = None,
     me: int = 0,
     sizes: Sizes | None = None,
+    shmem: int = 0,
 ) -> Scan:
     """The processes that could matter.
 
@@ -65,6 +69,7 @@ def scan(
         earlier: A scan some seconds ago, from which growth is taken.
         me: Our own pid: it and its ancestors are known whatever their size, so that they can be left alone.
         sizes: Keeps descriptors from one scan to the next.
+        shmem: Bytes of shared memory and tmpfs in use.
 
     Raises:
         OSError: /proc cannot be listed.
@@ -78,11 +83,12 @@ def scan(
         if process:
             found[process.pid] = process
     for process in list(found.values()):
-        _add_ancestors(proc, process.parent, wants, found)
-    _add_ancestors(proc, me, wants, found)
+        add_ancestors(proc, process.parent, wants, found)
+    add_ancestors(proc, me, wants, found)
     known = {process.pid: process for process in earlier.processes} if earlier else {}
     processes = tuple(_with_growth(process, now, earlier, known) for process in found.values())
-    return Scan(now, processes, seen, max(floor, bounds[CLOSELY][0] if len(bounds) > CLOSELY else 0))
+    floor = max(floor, bounds[CLOSELY][0] if len(bounds) > CLOSELY else 0)
+    return Scan(now, processes, seen, floor, shmem, _flood(processes, now, shmem, earlier))
 
 
 def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Process | None:
@@ -145,7 +151,8 @@ def descendants(
     return found
 
 
-def _add_ancestors(proc: str, pid: int, wants: frozenset[str], found: dict[int, Process]) -> None:
+def add_ancestors(proc: str, pid: int, wants: frozenset[str], found: dict[int, Process]) -> None:
+    """Adds a process and those above it, without their sizes, as far as they are not there."""
     while pid > 0 and pid not in found:
         process = look(proc, pid, wants, sizes=False)
         if process is None:
@@ -165,3 +172,12 @@ def _with_growth(process: Process, now: float, earlier: Scan | None, known: Mapp
     if 0 <= age < YOUNG:
         return replace(process, growth=mine / max(age, 0.1))
     return process
+
+
+def _flood(processes: tuple[Process, ...], now: float, shmem: int, earlier: Scan | None) -> float:
+    if not earlier or earlier.time >= now:
+        return 0.0
+    # What many map counts many times: rather too little than too much belongs to nobody. But when somebody who mapped
+    # some of it has gone, nothing has grown by that.
+    mapped = sum(p.shmem for p in processes) - sum(p.shmem for p in earlier.processes)
+    return max(0, shmem - earlier.shmem - max(0, mapped)) / (now - earlier.time)

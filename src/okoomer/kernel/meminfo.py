@@ -40,4 +40,6 @@ def parse(text: bytes) -> tuple[Memory, Swap]:
         slab_unreclaimable=within(size(b"\nSUnreclaim:"), total),
         hugetlb=within(size(b"\nHugetlb:"), total),
     )
-    return memory, Swap(swap_total, within(size(b"\nSwapFree:"), swap_total))
+    swap_free = within(size(b"\nSwapFree:"), swap_total)
+    swap_cached = within(size(b"\nSwapCached:"), swap_total - swap_free)
+    return memory, Swap(swap_total, swap_free, cached=swap_cached)

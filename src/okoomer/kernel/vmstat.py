@@ -32,6 +32,7 @@ def parse(text: bytes) -> Paging:
         refault_file=PAGE * count(b"workingset_refault_file", b"workingset_refault"),
         scan_kswapd=PAGE * count(b"pgscan_kswapd"),
         scan_direct=PAGE * count(b"pgscan_direct"),
+        steal=PAGE * (count(b"pgsteal_kswapd") + count(b"pgsteal_direct")),
         major_faults=count(b"pgmajfault"),
         oom_kills=count(b"oom_kill"),
     )

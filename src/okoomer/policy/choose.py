@@ -10,8 +10,9 @@ from __future__ import annotations
 from okoomer.policy.family import Unit, ancestors, families
 from okoomer.policy.metrics import available
 from okoomer.policy.model import And, Comparison, Held, Not
+from okoomer.policy.ownerless import VAIN_SECONDS, fills_of, floods, is_clear, ownerless, unknown_writer, writer
 from okoomer.policy.select import matcher
-from okoomer.record import Record
+from okoomer.record import Record, replace
 from okoomer.units import MIB, size
 
 TYPE_CHECKING = False
@@ -50,13 +51,15 @@ class Candidate(Record):
 
 class Choice(Record):
     """The victim, or None and in `refusal` why there is none; `ranking` is best first, the victim not always on top:
-    it may be a part of the best unit that is enough by itself."""
+    it may be a part of the best unit that is enough by itself. `writes` where it ends for what it writes into memory
+    that belongs to no process, whatever it frees."""
 
     victim: Candidate | None
     ranking: tuple[Candidate, ...]
     need: int
     least: int
     refusal: str = ""
+    writes: bool = False
 
 
 def need_of(rule: Rule, snapshot: Snapshot) -> int:
@@ -104,6 +107,8 @@ def choose(
     me: int = 0,
     aside: frozenset[int] = frozenset(),
     user: int | None = None,
+    flood: float = 0.0,
+    ended: bool = False,
 ) -> Choice:
     """Whom a rule ends on this machine.
 
@@ -112,6 +117,8 @@ def choose(
         me: Our own pid: neither it nor its ancestors are ever chosen.
         aside: Pids that were tried before and would not die.
         user: Only this user's processes may be ended; None if there is no such limit.
+        flood: Bytes per second by which shared memory grows that no process maps.
+        ended: Whoever wrote such memory was ended just now.
     """
     by_pid = {process.pid: process for process in processes}
     need, least = need_of(rule, snapshot), least_of(rule, snapshot.memory.total)
@@ -156,14 +163,26 @@ def choose(
     )
     worth = [(found, unit) for found, unit in ranked if found.freed >= least]
     ranking = tuple(found for found, _ in (worth or ranked)[:TOLD])
+    if floods(flood, by_pid.values(), need):
+        clear = is_clear(flood, by_pid.values())
+        source = writer((unit for unit in units if not stands_apart(unit.root)), flood) if clear else None
+        if source:
+            return _stop(source, weigh.candidate(source, ORDINARY, ""), flood, Choice(None, ranking, need, least))
+        if not worth or worth[0][0].freed < VAIN_SECONDS * flood:
+            who = unknown_writer(flood, by_pid.values() if clear else (), lambda p: protects(p) or stands_apart(p))
+            refusal = (
+                f"memory that belongs to no process (tmpfs) grows by {size(flood)}/s, into all that is freed; {who}"
+            )
+            return Choice(None, ranking, need, least, refusal)
     if not worth:
         return Choice(None, ranking, need, least, _nobody(ranking, least))
     best, unit = worth[0]
     homeless = ownerless(snapshot, by_pid.values())
-    if best.freed < need and best.freed < homeless // 4:
+    if (ended and homeless >= need) or (best.freed < need and best.freed < homeless // 4):
+        had = f"the best to be had is {best.name} with {size(best.freed)}"
         refusal = (
             f"{size(homeless)} belong to no process (tmpfs, shared or kernel memory) and ending one cannot free them; "
-            f"the best to be had is {best.name} with {size(best.freed)}"
+            f"{'whoever wrote them has been ended' if ended else had}"
         )
         return Choice(None, ranking, need, least, refusal)
     part = smallest(unit, max(need, least), least, lambda inner: weigh.candidate(inner, best.tier, ""))
@@ -246,14 +265,6 @@ def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidat
     return unit
 
 
-def ownerless(snapshot: Snapshot, processes: Iterable[Process]) -> int:
-    """Bytes that no process holds and no reclaim gives back: tmpfs and shared memory beyond what is mapped, huge
-    pages, kernel memory."""
-    memory = snapshot.memory
-    mapped = max((process.shmem for process in processes), default=0)
-    return max(0, memory.shmem - mapped) + memory.hugetlb + memory.slab_unreclaimable
-
-
 class _Scale:
     """Weighs units by the rule's rank."""
 
@@ -319,18 +330,31 @@ class _Scale:
         return max(0, inside - outside)
 
 
+def _stop(source: Unit, found: Candidate, flood: float, choice: Choice) -> Choice:
+    """The choice of a unit for what it writes: it goes before everybody."""
+    rate = fills_of(source)
+    why = (
+        f"writes {size(rate)}/s into memory that belongs to no process, {min(1.0, rate / flood):.0%} of its growth; "
+        f"ending it frees only {size(found.freed)} but stops the growth"
+    )
+    victim = replace(found, culprit=True, why=why)
+    others = tuple(other for other in choice.ranking if other.pids != victim.pids)
+    return replace(choice, victim=victim, ranking=(victim, *others)[:TOLD], writes=True)
+
+
 def _nobody(ranking: tuple[Candidate, ...], least: int) -> str:
     if not ranking:
         return "there is no process that may be touched"
     return f"the best to be had is {ranking[0].name} with {size(ranking[0].freed)}; less than {size(least)} is in vain"
 
 
-def needs_of(policy: Policy) -> frozenset[str]:
-    """The kinds of selectors that a policy uses: what has to be read of a process beyond its sizes."""
+def needs_of(policy: Policy, *rules: Rule) -> frozenset[str]:
+    """The kinds of selectors that a policy uses for these rules (none: for any): what has to be read of a process
+    beyond its sizes. A command line lies in the process's own memory, and may have to come from swap."""
     selectors = [*policy.prefer, *policy.avoid, *policy.spare, *policy.supervisors]
-    for rule in policy.rules:
+    for rule in rules or policy.rules:
         selectors += [*rule.prefer, *rule.avoid, *rule.spare]
     kinds = {selector.kind for selector in selectors}
-    if any(rule.rank == "oom_score" for rule in policy.rules):
+    if any(rule.rank == "oom_score" for rule in rules or policy.rules):
         kinds.add("oom_score")
     return frozenset(kinds)

@@ -13,7 +13,19 @@ from fractions import Fraction
 from lark import Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-from okoomer.policy.metrics import AVERAGE, COUNT, DEFAULT_WINDOW, FLOW, LEVEL, METRICS, RATIO, STALL, TIME
+from okoomer.policy.metrics import (
+    AVERAGE,
+    COUNT,
+    DEFAULT_WINDOW,
+    FLOW,
+    LEVEL,
+    METRICS,
+    PORTION,
+    RATIO,
+    STALL,
+    TIME,
+    TREND,
+)
 from okoomer.policy.model import And, Comparison, Held, Not, Or
 from okoomer.policy.source import PolicyError, Text, near, parser
 
@@ -34,12 +46,15 @@ _SIZES = {"B": Fraction(1)} | {
     for power, prefix in enumerate(prefixes, 1)
 }
 _PERCENT = {"%": Fraction(1, 100)}
+_RATES = {f"{unit}/s": size for unit, size in _SIZES.items()}
 #: How a quantity of each kind of metric is written, and what its units are worth.
 _QUANTITIES: dict[str, tuple[str, Mapping[str, Fraction]]] = {
     LEVEL: ("a percentage or a size, such as 10%, 400MiB or 1.5GiB", _PERCENT | _SIZES),
     STALL: ("a percentage, such as 10%", _PERCENT),
     AVERAGE: ("a percentage, such as 10%", _PERCENT),
-    FLOW: ("a rate, such as 10MiB/s", {f"{unit}/s": size for unit, size in _SIZES.items()}),
+    PORTION: ("a percentage, such as 10%", _PERCENT),
+    FLOW: ("a rate, such as 10MiB/s", _RATES),
+    TREND: ("a rate, such as 10MiB/s", _RATES),
     COUNT: ("a rate, such as 100/s", {"/s": Fraction(1)}),
     RATIO: ("a plain number, such as 2.5", {"": Fraction(1)}),
     TIME: (

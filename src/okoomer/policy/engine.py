@@ -8,7 +8,7 @@ on what is true.
 from __future__ import annotations
 
 from okoomer.policy.history import Series
-from okoomer.policy.metrics import AVERAGE, COUNT, FLOW, FORECAST, LEVEL, METRICS, STALL
+from okoomer.policy.metrics import AVERAGE, FORECAST, LEVEL, METRICS, PORTION, STALL, TREND
 from okoomer.policy.model import And, Comparison, Held, Not, Or
 from okoomer.record import Record
 
@@ -65,9 +65,12 @@ class Engine:
     def __init__(self, policy: Policy, triggers: bool = False) -> None:
         self.policy = policy
         self.triggers = triggers
+        #: Of this machine, at most FILL_RATE.
+        self.fill_rate = float(FILL_RATE)
         self._snapshot: Snapshot | None = None
-        #: By metric and window.
+        #: By metric and window; those of what a portion is of.
         self._series: dict[tuple[str, float], Series] = {}
+        self._wholes: dict[tuple[str, float], Series] = {}
         self._rules = [_RuleState(rule) for rule in policy.rules]
         for rule in policy.rules:
             for comparison in comparisons(rule):
@@ -91,6 +94,10 @@ class Engine:
                 series.clear()
             else:
                 series.add(snapshot.time, value)
+        for (name, _window), series in self._wholes.items():
+            total = METRICS[name].total
+            assert total is not None
+            series.add(snapshot.time, total(snapshot))
 
         verdicts, act, warnings, soonest = [], None, [], float("inf")
         for index, state in enumerate(self._rules):
@@ -126,7 +133,11 @@ class Engine:
             return left / -slope if slope < 0 else float("inf")
         if definition.windowed:
             series = self._series.get((metric, over))
-            return series.rate() if series else None
+            rate = series.rate() if series else None
+            if definition.kind != PORTION or rate is None:
+                return rate
+            whole = self._wholes[metric, over].rate()
+            return min(1.0, rate / whole) if whole else 0.0
         return definition.read(self._snapshot)
 
     # --- conditions ---------------------------------------------------------------------------------------------
@@ -208,7 +219,7 @@ class Engine:
             return 0.0
         distance = abs(value - threshold)
         if metric.kind == LEVEL:
-            return distance / (SWAP_FILL_RATE if metric.name.startswith("swap.") else FILL_RATE)
+            return distance / min(self.fill_rate, SWAP_FILL_RATE if metric.name.startswith("swap.") else FILL_RATE)
         rising = (comparison.operator in (">", ">=")) is wanted
         if metric.kind in (STALL, AVERAGE) and rising and self.triggers and metric.name.startswith("psi.memory."):
             return float("inf")
@@ -219,9 +230,12 @@ class Engine:
 
     def _watch(self, comparison: Comparison) -> None:
         metric = METRICS[comparison.metric]
-        if metric.kind in (STALL, FLOW, COUNT) or metric.name == FORECAST:
+        if metric.windowed or metric.name == FORECAST:
             window = FORECAST_WINDOW if metric.name == FORECAST else comparison.over
-            self._series.setdefault((metric.name, window), Series(window, growing=metric.name != FORECAST))
+            total = metric.kind != TREND and metric.name != FORECAST
+            self._series.setdefault((metric.name, window), Series(window, growing=total))
+            if metric.kind == PORTION:
+                self._wholes.setdefault((metric.name, window), Series(window, growing=True))
 
     def _offered(self, metric: Metric) -> bool:
         assert self._snapshot is not None
@@ -235,7 +249,7 @@ class Engine:
         return tuple(values.items())
 
     def _forget(self) -> None:
-        for series in self._series.values():
+        for series in (*self._series.values(), *self._wholes.values()):
             series.clear()
         for state in self._rules:
             state.since.clear()

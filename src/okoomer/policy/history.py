@@ -59,7 +59,8 @@ class Series:
                 break
             base_time, base = time, value
         average: float = (last - base) / max(now - base_time, window)
-        return max(average, (last - inside) / window)
+        # What may shrink as well has no such bound.
+        return max(average, (last - inside) / window) if self._growing else average
 
     def slope(self) -> float | None:
         """The median slope per second between all pairs of samples in the window (Theil-Sen): one odd sample does

@@ -19,8 +19,12 @@ STALL = "stall"
 AVERAGE = "average"
 #: A growing total of bytes; the value is bytes per second over a window.
 FLOW = "flow"
+#: An amount of bytes; the value is by how many bytes per second it grows over a window, or shrinks if that is negative.
+TREND = "trend"
 #: A growing count; the value is events per second over a window.
 COUNT = "count"
+#: A growing total as a share of another, each over a window: `Metric.total` is the other one.
+PORTION = "portion"
 #: A plain number.
 RATIO = "ratio"
 #: Seconds until something happens.
@@ -31,7 +35,7 @@ class Metric(Record):
     """One name of the language.
 
     `read` gives the reading in bytes, seconds, shares or counts, or None where the machine does not offer it;
-    `total` what a percentage of a level refers to, in bytes. `text` says in words what it is and where it comes from.
+    `total` what a percentage refers to, in bytes. `text` says in words what it is and where it comes from.
     """
 
     name: str
@@ -43,7 +47,7 @@ class Metric(Record):
     @property
     def windowed(self) -> bool:
         """Whether the value is taken over a window, so that `over` applies."""
-        return self.kind in (STALL, FLOW, COUNT)
+        return self.kind in (STALL, FLOW, TREND, PORTION, COUNT)
 
 
 #: The window, in seconds, of a stall or flow that names none.
@@ -71,6 +75,12 @@ def effective_swap(snapshot: Snapshot) -> int:
     disk = swap.free - swap.zram_free
     stored, used = (zram.stored, zram.used) if zram else (0, 0)
     return disk + int(swap.zram_free * max(0.0, 1 - (used + FORETASTE / 2) / (stored + FORETASTE)))
+
+
+def in_use(snapshot: Snapshot) -> int:
+    """Bytes that are taken, memory and swap together. Pages on their way to swap are in both and count once."""
+    swap = snapshot.swap
+    return snapshot.memory.total - available(snapshot) + swap.total - swap.free - swap.cached
 
 
 def _memory_total(snapshot: Snapshot) -> float:
@@ -125,6 +135,7 @@ METRICS: dict[str, Metric] = {
         _level("mem.total", "memory that the kernel manages (MemTotal)", lambda s: s.memory.total),
         _level("mem.free", "memory that nothing uses (MemFree)", lambda s: s.memory.free),
         _level("mem.available", "memory to be had without swapping (MemAvailable, and what ZFS gives back)", available),
+        Metric("mem.growth", TREND, "growth of what is in use, memory and swap together", in_use),
         _level("mem.anon", "anonymous memory of processes (AnonPages)", lambda s: s.memory.anon),
         _level("mem.file", "page cache (Cached less Shmem, and Buffers)", lambda s: s.memory.file),
         _level("mem.shmem", "shared memory and tmpfs (Shmem)", lambda s: s.memory.shmem),
@@ -152,6 +163,13 @@ METRICS: dict[str, Metric] = {
         _flow("vm.refault", "evicted bytes read again (workingset_refault_*)", "refault_anon", "refault_file"),
         _flow("vm.refault.anon", "anonymous bytes swapped in again (workingset_refault_anon)", "refault_anon"),
         _flow("vm.refault.file", "bytes of files read again (workingset_refault_file)", "refault_file"),
+        Metric(
+            "vm.thrash",
+            PORTION,
+            "share of what reclaim took that was wanted back (workingset_refault_* of pgsteal_*)",
+            lambda s: s.paging.refault_anon + s.paging.refault_file if s.paging else None,
+            lambda s: s.paging.steal if s.paging else 0,
+        ),
         _flow("vm.scan", "bytes that reclaim looked at (pgscan_*)", "scan_kswapd", "scan_direct"),
         _flow("vm.scan.direct", "bytes that tasks had to look at themselves (pgscan_direct)", "scan_direct"),
         _flow("vm.major_faults", "page faults that read from a disk (pgmajfault)", "major_faults", kind=COUNT),

@@ -15,6 +15,7 @@ LOW_MEMORY_AND_STALL = "low-memory-and-stall"
 LOW_SWAP = "low-swap"
 STALL = "stall"
 FORECAST = "forecast"
+OWNERLESS = "ownerless-memory"
 OTHER = "other"
 
 #: The first row whose kinds of evidence are all there gives the reason.
@@ -29,8 +30,11 @@ _REASONS = (
 _EVIDENCE = {"mem": "mem", "swap": "swap", "zram": "swap", "psi": "stall", "vm": "stall", "forecast": "forecast"}
 
 
-def reason_of(rule: Rule, engine: Engine) -> str:
-    """The reason for which a fired rule acts: by those of its comparisons that hold."""
+def reason_of(rule: Rule, engine: Engine, writes: bool = False) -> str:
+    """The reason for which a fired rule acts: by those of its comparisons that hold, unless it takes somebody for what
+    he `writes` into memory that belongs to nobody."""
+    if writes:
+        return OWNERLESS
     evidence = {
         _EVIDENCE[comparison.metric.split(".")[0]] for comparison in inside(rule.when) if engine.holds(comparison)
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from okoomer.policy.engine import comparisons
-from okoomer.policy.metrics import AVERAGE, COUNT, FLOW, LEVEL, METRICS, RATIO, STALL, TIME
+from okoomer.policy.metrics import AVERAGE, COUNT, FLOW, LEVEL, METRICS, PORTION, RATIO, STALL, TIME, TREND
 from okoomer.policy.model import And, Comparison, Held, Not
 
 TYPE_CHECKING = False
@@ -60,7 +60,9 @@ def quantity(metric: str, value: float) -> str:
         STALL: share,
         AVERAGE: share,
         FLOW: lambda rate: f"{size(rate)}/s",
+        TREND: lambda rate: f"{size(rate)}/s",
         COUNT: lambda rate: f"{_number(rate)}/s",
+        PORTION: share,
         RATIO: _number,
         TIME: duration,
     }[kind](value)
