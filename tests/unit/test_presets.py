@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from okoomer.facts import Memory, Pressure, Process, Snapshot, Stall, Swap, Zram
+from okoomer.facts import Memory, Paging, Pressure, Process, Snapshot, Stall, Swap, Zram
 from okoomer.policy import source
 from okoomer.policy.engine import Engine
 from okoomer.policy.language import PRESETS, load
@@ -51,22 +51,27 @@ def machine(
     full: float = 0.0,
     some: float = 0.0,
     zram: Zram | None = None,
+    growth: float = 0.0,
+    thrash: float = 0.0,
 ) -> list[Snapshot]:
-    """Ten seconds of a machine: sizes in GiB, stalls as shares of time."""
+    """Ten seconds of a machine: sizes in GiB, in the end, growth in GiB/s, stalls and what comes back as shares."""
 
     def stall(share: float, at: float) -> Stall:
         return Stall(share, share, share, share * at)
 
-    memory = Memory(int(total * GIB), 0, int(available * GIB))
+    def memory(at: float) -> Memory:
+        return Memory(int(total * GIB), 0, int(min(total, available + growth * (10 - at)) * GIB))
+
     areas = [int(size * GIB) for size in swap]
     in_zram = areas if zram else [0, 0]
     return [
         Snapshot(
             at / 4,
-            memory,
+            memory(at / 4),
             Swap(areas[0], areas[1], in_zram[0], in_zram[1]),
             zram=zram,
             memory_pressure=Pressure(stall(max(some, full), at / 4), stall(full, at / 4)),
+            paging=Paging(refault_anon=int(thrash * at * GIB), steal=at * GIB),
         )
         for at in range(41)
     ]
@@ -85,12 +90,18 @@ FULL_ZRAM = Zram(4 * GIB, 4 * GIB, GIB)
         (machine(8, 0.4, swap=(8, 6)), False),  # little memory, much swap, no pain
         (machine(256, 12), False),  # 5 %, and yet enough
         (machine(256, 200, full=0.9), False),  # a container against its own limit
-        (machine(1, 0.025), True),  # no swap, no memory
+        (machine(8, 0.2), False),  # full, and steadily so
+        (machine(8, 0.45), False),
+        (machine(1, 0.015), True),  # no swap, and next to no memory
+        (machine(1, 0.025, growth=0.02), True),  # a little more, and it goes
+        (machine(1, 0.05, growth=0.01), True),  # even more, and it will be gone within a minute
+        (machine(1, 0.025, some=0.2), True),  # it stays, but it hurts
         (machine(256, 0.7), True),
-        (machine(8, 0.2, swap=(8, 0.3)), True),
-        (machine(8, 0.2, swap=(4, 0.0), zram=FULL_ZRAM), True),
-        (machine(8, 0.1, swap=(64, 60), full=0.5), True),  # thrashing with a great deal of free swap
-        (machine(64, 0.9, swap=(64, 60), some=0.8, full=0.05), True),  # the same, on many processors
+        (machine(8, 0.2, swap=(8, 0.3), some=0.2), True),
+        (machine(8, 0.2, swap=(4, 0.0), zram=FULL_ZRAM, some=0.2), True),
+        (machine(8, 0.1, swap=(64, 60), full=0.35), False),  # cold memory is pushed to swap, once
+        (machine(8, 0.1, swap=(64, 60), full=0.45, thrash=0.3), True),  # and here it comes back: thrashing
+        (machine(64, 0.9, swap=(64, 60), some=0.8, full=0.05, thrash=0.3), True),  # the same, on many processors
     ],
 )
 def test_what_is_ended_on_which_machine(name: str, snapshots: list[Snapshot], acts: bool) -> None:
