@@ -38,9 +38,6 @@ class Cell:
     repeat: int = 1
     point: str = ""
 
-    def of(self, run: Run) -> bool:
-        return (self.scenario, self.swap, self.daemon, self.point, self.repeat) == (*run.cell, run.repeat)
-
     def __str__(self) -> str:
         point = f" {self.point}" if self.point else ""
         return f"{self.scenario} {self.swap} {self.daemon}{point} #{self.repeat}"

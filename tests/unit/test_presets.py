@@ -71,7 +71,7 @@ def machine(
             Swap(areas[0], areas[1], in_zram[0], in_zram[1]),
             zram=zram,
             memory_pressure=Pressure(stall(max(some, full), at / 4), stall(full, at / 4)),
-            paging=Paging(refault_anon=int(thrash * at * GIB), steal=at * GIB),
+            paging=Paging(refault_anon=int(thrash * at * GIB), scan_kswapd=2 * at * GIB, steal=at * GIB),
         )
         for at in range(41)
     ]
