@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from okoomer.events import model
 from okoomer.events.text import harmless, line, reading, sentence, some_pids, to_json
-from okoomer.policy.metrics import METRICS
+from okoomer.policy.metrics import AVERAGE, FLOW, METRICS, PORTION, STALL, TREND
 from okoomer.record import Record
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
@@ -200,6 +200,13 @@ def test_urgent_events_have_urgent_priorities() -> None:
 @pytest.mark.parametrize("value", [None, 0.0, 0.5, 3 * 1024.0**3, float("inf")])
 def test_every_metric_has_a_reading(metric: str, value: float | None) -> None:
     assert reading(metric, value).startswith(f"{metric} ")
+
+
+def test_a_reading_has_the_unit_that_its_kind_is_written_in() -> None:
+    for metric in METRICS.values():
+        text = reading(metric.name, 0.5)
+        assert text.endswith("%") is (metric.kind in (STALL, AVERAGE, PORTION)), text
+        assert text.endswith("/s") is (metric.kind in (FLOW, TREND)), text
 
 
 def test_many_pids_are_counted_and_not_listed() -> None:

@@ -67,13 +67,13 @@ def reading(metric: str, value: float | None) -> str:
     if value is None:
         return f"{metric} unknown"
     family = metric.split(".")[0]
-    if family == "psi":
+    if family == "psi" or metric == "vm.thrash":
         return f"{metric} {value:.1%}"
     if family == "forecast":
         return f"{metric} {value:.0f} s" if value < 1e9 else f"{metric} never"
     if metric in ("zram.ratio", "vm.major_faults", "vm.oom_kills"):
         return f"{metric} {value:.1f}"
-    return f"{metric} {size(value)}" + ("/s" if family == "vm" else "")
+    return f"{metric} {size(value)}" + ("/s" if family == "vm" or metric == "mem.growth" else "")
 
 
 def readings(values: tuple[tuple[str, float | None], ...]) -> str:
