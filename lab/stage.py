@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -46,21 +45,19 @@ def play(cell: Cell) -> Run:
     """Run it in a guest of its own; ``HostError`` or ``QemuError`` if there is none to be had."""
     began, start = datetime.now(UTC), time.monotonic()
     scenario, daemon = SCENARIOS[cell.scenario], contestant(cell.daemon, cell.point)
-    with tempfile.TemporaryDirectory(prefix="lab-") as directory:
-        machine, job = _machine(cell), _job(scenario, daemon, Path(directory))
-        seen = observed(machine.run(job, SETUP_S), scenario, daemon)
-        seen = structs.replace(seen, versions=_versions(machine) | seen.versions)
-        return Run(
-            scenario=cell.scenario,
-            swap=cell.swap,
-            daemon=cell.daemon,
-            repeat=cell.repeat,
-            point=cell.point,
-            key=_digest(job, machine),
-            began=began.isoformat(timespec="seconds"),
-            took_s=round(time.monotonic() - start, 1),
-            seen=seen,
-        )
+    machine, job = _machine(cell), _job(scenario, daemon)
+    seen = observed(machine.run(job, SETUP_S), scenario, daemon)
+    return Run(
+        scenario=cell.scenario,
+        swap=cell.swap,
+        daemon=cell.daemon,
+        repeat=cell.repeat,
+        point=cell.point,
+        key=_digest(job, machine),
+        began=began.isoformat(timespec="seconds"),
+        took_s=round(time.monotonic() - start, 1),
+        seen=structs.replace(seen, versions=_versions(machine) | seen.versions),
+    )
 
 
 def _versions(machine: Machine) -> dict[str, str]:
@@ -76,9 +73,7 @@ def _versions(machine: Machine) -> dict[str, str]:
 
 def key(cell: Cell) -> str:
     """The same for runs with the same programs, scripts, settings and machine."""
-    scenario, daemon = SCENARIOS[cell.scenario], contestant(cell.daemon, cell.point)
-    with tempfile.TemporaryDirectory(prefix="lab-") as directory:
-        return _digest(_job(scenario, daemon, Path(directory)), _machine(cell))
+    return _digest(_job(SCENARIOS[cell.scenario], contestant(cell.daemon, cell.point)), _machine(cell))
 
 
 def _machine(cell: Cell) -> Machine:
@@ -87,12 +82,12 @@ def _machine(cell: Cell) -> Machine:
     return Machine(Hardware(image(*PACKAGES), MEMORY_MIB, CPUS), swap, EMMC)
 
 
-def _job(scenario: Scenario, daemon: Daemon, directory: Path) -> Job:
+def _job(scenario: Scenario, daemon: Daemon) -> Job:
     return Job(
         script=_script(scenario, daemon),
         voices=(*CANARY_VOICES, *VOICES, *scenario.voices),
         until="run",
-        files=(File("/opt/lab", _programs()), File("/job/stage.sh", STAGE), *daemon.files(directory)),
+        files=(File("/opt/lab", _programs()), File("/job/stage.sh", STAGE), *daemon.files()),
         settle_s=0,
     )
 

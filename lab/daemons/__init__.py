@@ -4,7 +4,7 @@
     guard.sh          shell functions for the guest
     kernel.py, earlyoom.py, nohang.py, oomd.py, systemd_oomd.py, thrash_protect.py, okoomer.py
 
-A job takes ``daemon.files(directory)`` among its files, ``VOICES`` among its voices, and ``daemon.script`` before its
+A job takes ``daemon.files()`` among its files, ``VOICES`` among its voices, and ``daemon.script`` before its
 own lines: after that the daemon is ready, and no other one runs or can be started. One image, ``image(*PACKAGES)``,
 has them all.
 """

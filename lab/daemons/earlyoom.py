@@ -30,7 +30,7 @@ EARLYOOM = Daemon(
     settings="Debian's package as it is: SIGTERM below 10 % of memory and of swap, SIGKILL below 5 %.",
     unit=UNIT,
     packages=("earlyoom",),
-    files=lambda _: guest_files(heard(UNIT)),
+    files=lambda: guest_files(heard(UNIT)),
     setup=setup(
         f"""\
 [ -z "$setting" ] || change {ARGUMENTS} '^EARLYOOM_ARGS="-r 3600"' "EARLYOOM_ARGS=\\"-r 3600 $setting\\""
@@ -49,7 +49,7 @@ EARLYOOM_FEDORA = Daemon(
     "SIGKILL below half of each; a browser's tabs go first, the session and package managers last.",
     unit=UNIT,
     packages=("earlyoom",),
-    files=lambda _: guest_files(heard(UNIT), File(ARGUMENTS, f'EARLYOOM_ARGS="{FEDORA}"\n')),
+    files=lambda: guest_files(heard(UNIT), File(ARGUMENTS, f'EARLYOOM_ARGS="{FEDORA}"\n')),
     setup=setup(f'[ -z "$setting" ] || change {ARGUMENTS} " --prefer" " $setting --prefer"\n', UNIT),
     start=START,
     version=debian("earlyoom"),

@@ -33,7 +33,7 @@ class Daemon:
     settings: str  # which settings these are, and where they are published
     unit: str  # its systemd unit: kills by this unit are the daemon's. Empty for the kernel alone.
     packages: tuple[str, ...]  # Debian packages that the image must have
-    files: Callable[[Path], tuple[File, ...]]  # for the guest, perhaps made in the empty directory that is given
+    files: Callable[[], tuple[File, ...]]  # for the guest
     setup: str  # what an administrator does before: settings, and no other daemon
     start: str  # starts it and returns when it is ready; empty for the kernel alone
     version: str  # a command for the guest that prints one line

@@ -22,7 +22,7 @@ fi
         settings=settings,
         unit=unit,
         packages=("nohang",),
-        files=lambda _: guest_files(heard(unit)),
+        files=lambda: guest_files(heard(unit)),
         setup=setup(lines, unit),
         # It locks its memory when it has read its file, right before its loop.
         start=start(unit, f"locked {name}"),

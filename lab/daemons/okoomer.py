@@ -1,7 +1,6 @@
 """This checkout's okoomer, under the unit that it ships."""
 
 import shlex
-from pathlib import Path
 
 from tests.vm import daemon
 from tests.vm.job import File
@@ -15,7 +14,7 @@ POLICY = "/etc/okoomer/lab.toml"
 RECORD = r'"event": "chosen", .*?"reason": "(?P<why>[^"]+)", .*?"name": "(?P<victim>[^"]+)"'
 
 
-def _files(directory: Path, preset: str) -> tuple[File, ...]:
+def _files(preset: str) -> tuple[File, ...]:
     made = daemon.okoomer()
     command = f"ExecStart=/usr/bin/okoomer run --json --policy {preset}"
     return guest_files(
@@ -54,7 +53,7 @@ fi
         settings=f"This checkout, under its own unit, with the preset {preset}.",
         unit=UNIT,
         packages=("python3",),
-        files=lambda directory: _files(directory, preset),
+        files=lambda: _files(preset),
         setup=setup(lines, UNIT),
         # It tells systemd when it is ready.
         start=start(UNIT, f"systemctl --quiet is-active {UNIT}"),

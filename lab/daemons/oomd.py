@@ -37,7 +37,7 @@ OOMD = Daemon(
     "one with most swap. Changed are the place of cgroup2, and where below user.slice the programs are.",
     unit=UNIT,
     packages=("oomd",),
-    files=lambda _: guest_files(heard(UNIT)),
+    files=lambda: guest_files(heard(UNIT)),
     setup=setup(LINES, UNIT),
     start=start(UNIT, "answers"),
     version=debian("oomd"),

@@ -41,7 +41,7 @@ SYSTEMD_OOMD = Daemon(
     "pressure above 50 % for 20 s in the person's programs, the one of them that is reclaimed most.",
     unit=UNIT,
     packages=("systemd-oomd",),
-    files=lambda _: guest_files(heard(UNIT)),
+    files=lambda: guest_files(heard(UNIT)),
     setup=setup(
         f"""\
 {LINES}asks {APPS} 50%
@@ -63,7 +63,7 @@ SYSTEMD_OOMD_FEDORA = Daemon(
     "programs or in system.slice, ends the unit there that is reclaimed most. Swap is not watched.",
     unit=UNIT,
     packages=("systemd-oomd",),
-    files=lambda _: guest_files(heard(UNIT)),
+    files=lambda: guest_files(heard(UNIT)),
     setup=setup(
         f"""\
 {LINES}asks {APPS} "${{setting:-80}}%"

@@ -31,7 +31,7 @@ ln -s /job/voices/{VOICE} /var/log/thrash-protect.log
 """
 
 
-def _files(_: Path) -> tuple[File, ...]:
+def _files() -> tuple[File, ...]:
     program = cache.built("thrash-protect", (PACKAGE, SHA256), _install)
     return guest_files(File(HOME, program), File(f"/etc/systemd/system/{UNIT}", SERVICE), heard(UNIT))
 
