@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from lab.daemons import Daemon
+from lab.daemons import VOICES, Daemon
 from lab.run import Beat, By, Cost, Ending, Kill, Late, Memory, Role, Seen, Served, Work
 from lab.scenario import Scenario
 from tests.vm import result
@@ -15,6 +15,7 @@ TICKS_PER_S = 100  # USER_HZ
 NS_PER_S = 1e9
 SAMPLE_S = 0.1  # of the recorder
 KEEP_S = 0.5  # of its samples this far apart are kept
+LINES, LINE = 12, 400  # so much of what a daemon said is kept
 SCRIPT = "agent.service"  # the scenario's own script may end what it started
 ENDINGS = {
     result.Ending.DONE: Ending.DONE,
@@ -48,10 +49,13 @@ def observed(seen: Result, scenario: Scenario, daemon: Daemon) -> Seen:
         memory=list(_memory(seen, start - zero)),
         work=_work(seen, start - zero),
         notes=[f"{line.voice}: {line.text}" for line in seen.lines if NOTE.match(line.text)],
+        said=[f"{line.at + start - zero:.2f} {line.text[:LINE]}" for line in seen.lines if line.voice in VOICES][
+            -LINES:
+        ],
         reasons=[
             _round(line.at + start - zero)
             for line in seen.lines
-            if reason and line.voice in ("daemon", "reason") and reason.search(line.text)
+            if reason and line.voice in VOICES and reason.search(line.text)
         ],
         cost=_cost(seen),
         noise_s=_round(max((b.at - a.at - SAMPLE_S for a, b in pairwise(seen.memory)), default=0)),
@@ -87,7 +91,8 @@ def _kills(seen: Result, scenario: Scenario, daemon: Daemon, shift: float, over:
     begun = False
     for kill in seen.kills:
         at = kill.at + shift
-        if at < 0 or kill.target.pid in done or (kill.sender.unit == SCRIPT and not kill.by_kernel_oom):
+        own = daemon.unit and kill.sender.unit == daemon.unit and kill.target.comm == kill.sender.comm
+        if own or at < 0 or kill.target.pid in done or (kill.sender.unit == SCRIPT and not kill.by_kernel_oom):
             continue
         by = (
             By.KERNEL

@@ -126,6 +126,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last that each worker said."""
     notes: list[str] = []
     """What the script and its programs said of the outcome, such as "finished 30 of 32"."""
+    said: list[str] = []
+    """What the daemon said last, each line with its time."""
     reasons: list[float] = []
     """When the daemon gave a reason that a program can read."""
     cost: Cost | None = None

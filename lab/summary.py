@@ -24,4 +24,12 @@ def of_run(run: Run) -> RenderableType:
     table = Table(show_header=False, box=None)
     for name, value in asdict(figures.of(run)).items():
         table.add_row(name, f"{value:.3g}" if isinstance(value, float) else str(value))
-    return Group(head, *deaths, *sorted(set(run.seen.notes)), table, str(run.seen.cost), f"noise {run.seen.noise_s} s")
+    return Group(
+        head,
+        *deaths,
+        *run.seen.said,
+        *sorted(set(run.seen.notes)),
+        table,
+        str(run.seen.cost),
+        f"noise {run.seen.noise_s} s",
+    )

@@ -62,7 +62,7 @@ def test_times_count_from_the_incident() -> None:
     assert got.login == [Late(1, 1.25)] and got.service == [Served(2, 49)]
     assert got.work == [Work(6, "job-3", 2.5, 8)]
     assert got.notes == ["hog: finished 31 of 32 in 7.0 s"]
-    assert got.reasons == [8]
+    assert got.reasons == [8] and got.said == ["8.00 record job-3 pressure"]
     assert got.versions["daemon"] == "earlyoom 1.7"
     assert got.cost == Cost(rss=2, peak_rss=4, anon=1, cpu_s=1.5, switches=20, major_faults=2, waited_s=0.5)
     assert got.memory[0].some_s == pytest.approx(-0.001, abs=0.002)  # the stall before does not count
@@ -77,6 +77,7 @@ def test_who_killed_whom() -> None:
             (1.0, "unit 1 0::/init.scope"),
             trace(BEGUN + 0.5, "systemd", 1, 15, "job-9", 79),  # a program of the scenario that came to its end
             trace(BEGUN - 2, "earlyoom", 50, 9, "job-1", 7),  # before it began
+            trace(BEGUN + 0.7, "earlyoom", 50, 9, "earlyoom", 51),  # a child of its own
             trace(BEGUN + 1, "earlyoom", 50, 15, "job-1", 71),
             trace(BEGUN + 2, "earlyoom", 50, 9, "job-1", 71),  # the same one again
             trace(BEGUN + 3, "worker", 72, 9, "job-2", 72, code=128),

@@ -92,7 +92,7 @@ FULL_ZRAM = Zram(4 * GIB, 4 * GIB, GIB)
         (machine(256, 200, full=0.9), False),  # a container against its own limit
         (machine(8, 0.2), False),  # full, and steadily so
         (machine(8, 0.45), False),
-        (machine(1, 0.015), True),  # no swap, and next to no memory
+        (machine(1, 0.01), True),  # no swap, and next to no memory
         (machine(1, 0.025, growth=0.02), True),  # a little more, and it goes
         (machine(1, 0.05, growth=0.01), True),  # even more, and it will be gone within a minute
         (machine(1, 0.025, some=0.2), True),  # it stays, but it hurts
