@@ -204,7 +204,7 @@ def test_a_machine_without_pressure_swap_or_cgroups_is_judged_by_what_it_has(tmp
 
 def test_the_presets_judge_a_machine_with_swap_on_zram(tmp_path: Path) -> None:
     full = {"swap": (2 * GIB, 0), "zram": [(2 * GIB, 2 * GIB, GIB)]}
-    machine = instant(tmp_path, 10.0, 100 * MIB, **full)
+    machine = instant(tmp_path, 10.0, 40 * MIB, **full)
     (machine / "proc/swaps").write_bytes(areas((2 * GIB, 2 * GIB)))
     for preset in ("desktop", "server"):
         ended = okoomer("why", "--machine", machine, "--policy", preset, "--json")
