@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
+from typing import Self
 
 import msgspec
 
@@ -37,6 +38,11 @@ class Cell:
     daemon: str
     repeat: int = 1
     point: str = ""
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """The cell that a run belongs to."""
+        return cls(run.scenario, run.swap, run.daemon, run.repeat, run.point)
 
     def __str__(self) -> str:
         point = f" {self.point}" if self.point else ""
@@ -85,17 +91,13 @@ def quick() -> list[Cell]:
 
 def latest(runs: Iterable[Run]) -> list[Run]:
     """The last run of each cell, in the order of the first."""
-    return list({(*run.cell, run.repeat): run for run in runs}.values())
+    return list({Cell.of(run): run for run in runs}.values())
 
 
 def missing(cells: Iterable[Cell], runs: Iterable[Run], key: Callable[[Cell], str]) -> list[Cell]:
     """Those cells that were never run, or with other programs, scripts or settings than those of today."""
-    known = {(run.cell, run.repeat): run.key for run in latest(runs)}
-    return [
-        cell
-        for cell in cells
-        if known.get(((cell.scenario, cell.swap, cell.daemon, cell.point), cell.repeat)) != key(cell)
-    ]
+    known = {Cell.of(run): run.key for run in runs}
+    return [cell for cell in cells if known.get(cell) != key(cell)]
 
 
 def start(cell: Cell) -> Popen[bytes]:

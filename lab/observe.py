@@ -32,31 +32,23 @@ def observed(seen: Result, scenario: Scenario, daemon: Daemon) -> Seen:
     if zero is None:
         return Seen(ending=Ending.FAILED, notes=str(seen).splitlines()[-40:])
     over = _said(seen, "over")
-    start = seen.start  # of the job, by the same clock
-    end = start + seen.memory[-1].at
-    reason = re.compile(daemon.reason) if daemon.reason else None
-    ui = [line.text.split() for line in seen.lines if line.voice == "canary-ui"]
+    shift = seen.start - zero  # from the job's begin to the incident's
+    spoken = [line for line in seen.lines if line.voice in VOICES]
     return Seen(
         # Whatever ended the script while the incident lasted, the time was up for it.
         ending=ENDINGS[seen.ending if seen.ending is not result.Ending.FAILED else result.Ending.LIMIT],
-        end=_round(end - zero),
+        end=_round(seen.memory[-1].at + shift),
         over=None if over is None else _round(over - zero),
-        kills=list(_kills(seen, scenario, daemon, start - zero, over)),
-        screen=[Beat(_round(float(w[1]) - zero), int(w[2]), float(w[3])) for w in ui if w[0] == "beat"],
-        screen_late=[Late(_round(float(w[1]) - zero), float(w[2])) for w in ui if w[0] == "late"],
-        login=[Late(_round(float(w[1]) - zero), float(w[2])) for w in _words(seen, "canary-login", "late")],
-        service=[Served(_round(float(w[1]) - zero), int(w[2])) for w in _words(seen, "canary-web", "served")],
-        memory=list(_memory(seen, start - zero)),
-        work=_work(seen, start - zero),
+        kills=list(_kills(seen, scenario, daemon, shift)),
+        screen=[Beat(_round(at - zero), int(n), median) for at, n, median in _words(seen, "canary-ui", "beat")],
+        screen_late=[Late(_round(at - zero), late) for at, late in _words(seen, "canary-ui", "late")],
+        login=[Late(_round(at - zero), late) for at, late in _words(seen, "canary-login", "late")],
+        service=[Served(_round(at - zero), int(n)) for at, n in _words(seen, "canary-web", "served")],
+        memory=list(_memory(seen, shift)),
+        work=_work(seen, shift),
         notes=[f"{line.voice}: {line.text}" for line in seen.lines if NOTE.match(line.text)],
-        said=[f"{line.at + start - zero:.2f} {line.text[:LINE]}" for line in seen.lines if line.voice in VOICES][
-            -LINES:
-        ],
-        reasons=[
-            _round(line.at + start - zero)
-            for line in seen.lines
-            if reason and line.voice in VOICES and reason.search(line.text)
-        ],
+        said=[f"{line.at + shift:.2f} {line.text[:LINE]}" for line in spoken[-LINES:]],
+        reasons=[_round(line.at + shift) for line in spoken if daemon.reason and re.search(daemon.reason, line.text)],
         cost=_cost(seen),
         noise_s=_round(max((b.at - a.at - SAMPLE_S for a, b in pairwise(seen.memory)), default=0)),
         versions={"daemon": next(_texts(seen, "version"), "")},
@@ -79,28 +71,26 @@ def _said(seen: Result, word: str) -> float | None:
     return next((float(rest) for rest in _texts(seen, word)), None)
 
 
-def _words(seen: Result, voice: str, first: str) -> Iterator[list[str]]:
+def _words(seen: Result, voice: str, first: str) -> Iterator[list[float]]:
+    """The numbers that a canary said after this word."""
     for text in seen.said(voice):
-        if (words := text.split()) and words[0] == first:
-            yield words
+        word, *numbers = text.split() or [""]
+        if word == first:
+            yield [float(number) for number in numbers]
 
 
-def _kills(seen: Result, scenario: Scenario, daemon: Daemon, shift: float, over: float | None) -> Iterator[Kill]:
-    """The first fatal signal to each process since the incident began and until it was over."""
+def _kills(seen: Result, scenario: Scenario, daemon: Daemon, shift: float) -> Iterator[Kill]:
+    """The first fatal signal to each process since the incident began."""
     done = set[int]()
     begun = False
     for kill in seen.kills:
         at = kill.at + shift
-        own = daemon.unit and kill.sender.unit == daemon.unit and kill.target.comm == kill.sender.comm
-        if own or at < 0 or kill.target.pid in done or (kill.sender.unit == SCRIPT and not kill.by_kernel_oom):
+        by_daemon = bool(daemon.unit) and kill.sender.unit == daemon.unit
+        if by_daemon and kill.target.comm == kill.sender.comm:
+            continue  # a child of its own
+        if at < 0 or kill.target.pid in done or (kill.sender.unit == SCRIPT and not kill.by_kernel_oom):
             continue
-        by = (
-            By.KERNEL
-            if kill.by_kernel_oom
-            else By.DAEMON
-            if daemon.unit and kill.sender.unit == daemon.unit
-            else By.OTHER
-        )
+        by = By.KERNEL if kill.by_kernel_oom else By.DAEMON if by_daemon else By.OTHER
         role, mib = scenario.role(kill.target.comm)
         begun = begun or by is not By.OTHER
         if by is By.OTHER and (role is Role.CULPRIT or not begun):

@@ -1,5 +1,6 @@
 """One scenario with one daemon, as a job for the guest."""
 
+import functools
 import hashlib
 import os
 import re
@@ -79,7 +80,12 @@ def key(cell: Cell) -> str:
 def _machine(cell: Cell) -> Machine:
     mib = SCENARIOS[cell.scenario].swap_mib.get(cell.swap, SWAP_MIB)
     swap = {Swap.NONE: None, Swap.DISK: DiskSwap(mib), Swap.ZRAM: ZramSwap(mib)}[cell.swap]
-    return Machine(Hardware(image(*PACKAGES), MEMORY_MIB, CPUS), swap, EMMC)
+    return Machine(_hardware(), swap, EMMC)
+
+
+@functools.cache
+def _hardware() -> Hardware:
+    return Hardware(image(*PACKAGES), MEMORY_MIB, CPUS)
 
 
 def _job(scenario: Scenario, daemon: Daemon) -> Job:
@@ -118,6 +124,7 @@ def _script(scenario: Scenario, daemon: Daemon) -> str:
     """
 
 
+@functools.cache
 def _programs() -> Path:
     """The programs of guest/, compiled."""
     return cache.built("lab", [*_sources(), VM_GUEST / "load.h"], _compile)

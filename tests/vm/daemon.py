@@ -1,5 +1,6 @@
 """The daemon under test, and how a job starts it."""
 
+import functools
 import importlib.metadata
 import re
 import shutil
@@ -48,6 +49,7 @@ def okoomer(*options: str) -> Daemon:
     )
 
 
+@functools.cache
 def _library() -> Path:
     """okoomer and its dependencies, compiled: what is compiled at start costs a process memory for life."""
     python, site = _environment()
