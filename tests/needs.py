@@ -10,19 +10,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.vm.host import HostError, missing, provide_tools
+from tests.vm.host import PACKAGES, HostError, missing, provide_tools
+
+#: Guests, and a bus of our own.
+NEEDED = (*PACKAGES, "dbus-daemon")
 
 
 def main() -> int:
     if shutil.which("dpkg-query") is None:
         print("no Debian here: the tests that run peers or a virtual machine will skip", file=sys.stderr)
         return 0
-    absent = missing()
+    absent = missing(NEEDED)
     if absent and os.geteuid() != 0:
         print(f"some tests will skip; as root: apt-get install {' '.join(absent)}", file=sys.stderr)
         return 0
     try:
-        provide_tools()
+        provide_tools(NEEDED)
     except (HostError, RuntimeError) as error:
         print(f"some tests will skip: {error}", file=sys.stderr)
     return 0

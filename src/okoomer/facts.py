@@ -98,7 +98,8 @@ class Snapshot(Record):
 
 
 class Process(Record):
-    """What a choice needs to know of one process. `started` and `session` as in /proc/PID/stat.
+    """What a choice needs to know of one process. `started`, `session` and `group` (its process group, 0 if that is
+    led from outside this PID namespace) as in /proc/PID/stat.
 
     `anon`, `swap` and `shmem` are resident or swapped bytes; `growth` is in bytes per second over the last seconds,
     None where nothing is known. `fills` is what it writes into memory that belongs to no process, in bytes per second,
@@ -125,4 +126,8 @@ class Process(Record):
     command: str = ""
     executable: str = ""
     cgroup: str = ""
+    group: int = 0
+    environment: str = ""
+    directory: str = ""
+    cgroup1: str = ""
     tags: tuple[str, ...] = ()

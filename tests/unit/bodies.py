@@ -49,6 +49,8 @@ class World:
     def __init__(self, *bodies: Body) -> None:
         self.now = 0.0
         self.bodies = {body.pid: body for body in bodies}
+        #: How often the kernel's own killer was called, or None where that is not permitted.
+        self.left_to_kernel: int | None = 0
 
     def seize(self, process: Process) -> Grip | None:
         body = self.bodies[process.pid]
@@ -56,6 +58,11 @@ class World:
             return None
         body.held += 1
         return Grip(self, body)
+
+    def leave_to_kernel(self) -> None:
+        if self.left_to_kernel is None:
+            raise PermissionError(EPERM, "not permitted")
+        self.left_to_kernel += 1
 
     def processes(self, pids: Iterable[int] | None = None) -> list[Process]:
         return [replace(ANYBODY, pid=pid) for pid in (self.bodies if pids is None else pids)]

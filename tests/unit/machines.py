@@ -35,6 +35,8 @@ class App:
     oom_score: int = 0
     command: bytes = b""
     cgroup: bytes = b"/"
+    environment: bytes = b""
+    cgroup1: bytes = b""
     written: int | None = 0
     to_disk: int = 0
 
@@ -64,7 +66,8 @@ class App:
             "status": "".join(f"{key}:\t{value}\n" for key, value in status.items()).encode(),
             "comm": self.name[:15] + b"\n",
             "cmdline": self.command,
-            "cgroup": b"0::" + self.cgroup + b"\n",
+            "environ": self.environment,
+            "cgroup": (b"1:name=elogind:%s\n" % self.cgroup1 if self.cgroup1 else b"") + b"0::" + self.cgroup + b"\n",
             "oom_score": b"%d\n" % self.oom_score,
             "oom_score_adj": b"%d\n" % self.adjustment,
         } | ({} if self.written is None else {"io": f"{io}cancelled_write_bytes: 0\n".encode()})

@@ -7,8 +7,9 @@ from time import process_time
 import pytest
 
 from okoomer.facts import Arc, Memory, Process, Snapshot
-from okoomer.policy.choose import LAST, Choice, choose, least_of, need_of
-from okoomer.policy.model import Amount, And, Comparison, Held, Not, Or, Policy, Rule
+from okoomer.policy.choose import COURIER, Choice, choose, least_of, need_of
+from okoomer.policy.model import Amount, And, Comparison, Held, Not, Or, Points, Policy, Rule
+from okoomer.policy.scale import LAST
 from okoomer.record import replace
 from tests.unit.strategies import GIB, MIB, selector
 
@@ -310,3 +311,81 @@ def test_ten_thousand_processes_are_no_trouble() -> None:
 def test_the_second_process_of_a_container_is_like_any_other() -> None:
     assert pids(chosen(process(2, 1, "hog", 900))) == (2,)
     assert pids(chosen(process(2, 0, "kthreadd", 900, kernel_thread=True))) is None
+
+
+# --- scores, and process groups ---------------------------------------------------------------------------------
+
+
+def scored(pid: int, oom_score: int, anon: int = 300, **more: object) -> Process:
+    return process(pid, 1, f"p{pid}", anon, oom_score=oom_score, **more)
+
+
+def points(value: float, written: str) -> tuple[Points, ...]:
+    return (Points(value, selector(written)),)
+
+
+def test_badness_is_the_kernels_score_and_what_a_policy_adds() -> None:
+    great, small = scored(10, 700), scored(11, 680)
+    assert pids(chosen(great, small, rule=rule(unit="process", rank="badness"))) == (10,)
+    raised = rule(unit="process", rank="badness", points=points(300, "name:p11"))
+    assert pids(chosen(great, small, rule=raised)) == (11,)
+    assert pids(chosen(great, small, rule=replace(raised, rank="oom_score"))) == (10,)
+    lowered = rule(unit="process", rank="badness", points=points(-300, "name:p10"))
+    assert pids(chosen(great, small, rule=lowered)) == (11,)
+
+
+def test_points_of_the_policy_and_of_the_rule_add_up() -> None:
+    by_rule = rule(unit="process", rank="badness", points=points(10, "name:p11"))
+    policy = Policy("test", (by_rule,), points=points(15, "name:p11"))
+    choice = choose(by_rule, policy, machine(), (INIT, scored(10, 700), scored(11, 680)))
+    assert choice.victim and (choice.victim.pids, choice.victim.score) == ((11,), 705)
+
+
+def test_who_has_lowered_its_score_gets_no_points_against_it() -> None:
+    modest = scored(11, 600, adjustment=-100)
+    against = rule(unit="process", rank="badness", points=points(300, "name:p11"))
+    assert pids(chosen(scored(10, 700), modest, rule=against)) == (10,)
+
+
+def test_equal_scores_are_told_apart_by_what_is_resident() -> None:
+    for first, second in ((400, 300), (300, 400)):
+        choice = chosen(scored(10, 700, first), scored(11, 700, second), rule=rule(unit="process", rank="oom_score"))
+        assert pids(choice) == ((10,) if first > second else (11,))
+
+
+def test_a_raised_adjustment_can_be_taken_off_the_score() -> None:
+    tab, hog = scored(10, 866, adjustment=300), scored(11, 700)
+    assert pids(chosen(tab, hog, rule=rule(unit="process", rank="badness"))) == (10,)
+    assert pids(chosen(tab, hog, rule=rule(unit="process", rank="badness", raised=False))) == (11,)
+
+
+def test_nobody_with_less_than_the_least_score_is_taken() -> None:
+    choice = chosen(scored(10, 700), rule=rule(unit="process", rank="badness", least_score=701))
+    assert choice.victim is None and "a score of 700, less than 701" in choice.refusal
+
+
+def test_points_in_bytes_add_to_what_is_resident() -> None:
+    great, small = process(10, 1, "great", 900), process(11, 1, "small", 300)
+    avoided = rule(unit="process", rank="rss", points=points(-3 * GIB, "name:great"))
+    assert pids(chosen(great, small, rule=avoided)) == (11,)
+
+
+def test_the_whole_process_group_of_the_chosen_goes_but_never_ours_or_who_is_spared() -> None:
+    grouped = rule(unit="group", rank="oom_score", spare=(selector("name:spared"),))
+    members = [
+        scored(10, 700, group=10),
+        scored(11, 600, group=10),
+        process(12, 1, "spared", 50, group=10),
+        scored(13, 600, group=13),
+    ]
+    assert pids(chosen(*members, rule=grouped)) == (10, 11)
+    us = process(20, 1, "okoomer", 9, group=10)
+    assert pids(chosen(*members, us, rule=grouped, me=20)) == (10,)
+    outside = [replace(member, group=0) for member in members]
+    assert pids(chosen(*outside, rule=grouped)) == (10,)
+
+
+def test_our_courier_is_a_part_of_us_and_whatever_else_is_our_child_is_not() -> None:
+    us, courier, child = process(20, 1, "okoomer", 9), process(21, 20, COURIER, 900), process(22, 20, "sleep", 300)
+    assert pids(chosen(us, courier, child, rule=rule(unit="process", rank="rss"), me=20)) == (22,)
+    assert pids(chosen(us, replace(courier, parent=1), child, rule=rule(unit="process", rank="rss"), me=20)) == (21,)

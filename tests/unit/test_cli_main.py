@@ -136,15 +136,16 @@ def held(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("text", "pid"), [("4711\n", 4711), ("", 0), ("junk", None)])
-def test_who_holds_the_lock_is_the_guard(tmp_path: Path, text: str, pid: int | None) -> None:
+def test_who_writes_the_ring_is_the_guard(tmp_path: Path) -> None:
     assert place.running(str(tmp_path)) is None
-    (tmp_path / "guard.lock").write_text(text)
+    ring = Ring(f"{tmp_path}/ring")
+    assert place.running(str(tmp_path)) == os.getpid()
+    ring.close()
     assert place.running(str(tmp_path)) is None
-    with (tmp_path / "guard.lock").open("r+") as lock:
+    (tmp_path / "ring").write_text("junk")
+    with (tmp_path / "ring").open() as lock:
         flock(lock, LOCK_EX)
-        assert place.running(str(tmp_path)) == pid
-    assert place.running(str(tmp_path)) is None
+        assert place.running(str(tmp_path)) == 0
 
 
 def test_a_user_has_a_directory_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,13 +173,11 @@ def test_status_without_a_guard_says_no_and_what_it_would_see(tmp_path: Path) ->
 
 
 def test_status_of_a_guard_is_by_the_guards_own_policy(held: Path) -> None:
-    with (held / "guard.lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        lock.write("4711\n")
-        lock.flush()
-        ended = okoomer("status", "--runtime-dir", held, "--json")
+    ring = Ring(f"{held}/ring")
+    ended = okoomer("status", "--runtime-dir", held, "--json")
+    ring.close()
     answer = json.loads(ended.out)
     assert ended.code == 0
-    assert (answer["guard"], answer["policy"]) == (4711, f"{held}/p.toml")
+    assert (answer["guard"], answer["policy"]) == (os.getpid(), f"{held}/p.toml")
     assert answer["snapshot"]["memory"]["total"] > 0
     assert [rule["name"] for rule in answer["now"]["rules"]] == ["calm"]

@@ -74,7 +74,7 @@ def test_a_second_guard_is_refused_and_names_the_first(tmp_path: Path, guard: su
     second = start(tmp_path)
     _out, err = second.communicate(timeout=20)
     assert second.returncode == 3
-    assert err == f"okoomer: okoomer is running already as pid {guard.pid} (see {tmp_path}/run/guard.lock)\n"
+    assert err == f"okoomer: okoomer is running already as pid {guard.pid} (see {tmp_path}/run/ring)\n"
     assert guard.poll() is None
 
 

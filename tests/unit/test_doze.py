@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.facts import Memory, Snapshot, Swap
-from okoomer.guard import loop
+from okoomer.guard import wake
 from okoomer.guard.doze import LONGEST, doze
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.loop import Guard
 from okoomer.kernel.machine import Machine
-from okoomer.policy.engine import FILL_RATE
+from okoomer.policy.engine import FILL_RATE, QUIET
 from okoomer.policy.model import And, Comparison, Held, Or, Policy, Rule, Step
 from okoomer.record import replace
 from tests.unit.bodies import World
@@ -97,14 +97,15 @@ class Still:
 def dozes(monkeypatch: pytest.MonkeyPatch, when: Condition, available: int = 60 * GIB, **more: object) -> bool:
     """Whether a guard under one rule dozes once it has looked at a machine."""
     dozed: list[int] = []
-    monkeypatch.setattr(loop, "doze", lambda *_: dozed.append(1) or [])
+    monkeypatch.setattr(wake, "doze", lambda *_: dozed.append(1) or [])
     still, policy = Still(available), Policy("test", (replace(Rule("a", when, ""), **more),))
-    ladder = Ladder(World(), str, policy.rules)
+    ladder = Ladder(World(), str, policy)
     machine = Machine("/nowhere", "/nowhere", live=False)
     guard = Guard(machine, policy, still, ladder, str, me=3, now=lambda: 0.0)  # type: ignore[arg-type]
-    guard._trigger, guard._poller = 99, still  # type: ignore[assignment]
+    guard.wake._trigger, guard.wake._poller = 99, still  # type: ignore[assignment]
     guard.cycle()
-    guard._wait(2.0)
+    well = guard._last if all(state == QUIET for state in guard._states) else None
+    guard.wake.wait(2.0, (), well, guard.engine.fill_rate, lambda _: None)
     return bool(dozed)
 
 

@@ -39,7 +39,7 @@ def reading(snapshot: Snapshot, metric: str) -> float | None:
         if zram is None:
             return None
         return zram.stored / zram.used if field == "ratio" and zram.used else getattr(zram, field, None)
-    if metric == "mem.available":
+    if metric in ("mem.available", "mem.available.user"):
         return memory.available + (0 if arc is None or arc.size < arc.minimum else arc.size - arc.minimum)
     if metric == "swap.used":
         return swap.total - swap.free
@@ -66,6 +66,8 @@ def truth(condition: Condition, snapshot: Snapshot) -> float:
         if condition.metric.startswith("zram"):
             assert snapshot.zram
             whole = snapshot.zram.size if condition.metric == "zram.stored" else snapshot.memory.total
+        if condition.metric == "mem.available.user":
+            whole = snapshot.memory.anon + int(reading(snapshot, condition.metric) or 0)
         assert whole is not None
         threshold *= whole
     beyond = value < threshold if condition.operator[0] == "<" else value > threshold

@@ -13,6 +13,7 @@ from okoomer.events import model
 from okoomer.events.text import harmless, line, reading, sentence, some_pids, to_json
 from okoomer.policy.metrics import AVERAGE, FLOW, METRICS, PORTION, STALL, TREND
 from okoomer.record import Record
+from okoomer.units import GIB
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
 HOSTILE = ["a'b\n<7>fake", "\x1b[31mred", "\u202egnp.exe", "back\\slash", "\r", "\x00", "\x85", "\u2028", "\udcff"]
@@ -155,6 +156,8 @@ def test_a_hostile_name_cannot_begin_a_line_of_its_own(name: str) -> None:
         model.Late(2.0, 4, name),
         model.Warned("low", name),
         model.Trouble(name),
+        model.Run(1, "low", ("/bin/x", name), 0.2, 4, "hog", 0, "/", ""),
+        model.Run(1, "low", ("/bin/x",), 0.2, 4, name, 0, "/", ""),
     ):
         said = sentence(event)[1]
         assert said.isprintable()
@@ -176,6 +179,19 @@ def test_what_is_no_event_has_no_sentence() -> None:
         (model.Signalled("r", "SIGKILL", "hog", (4,), (6,)), "SIGKILL to hog (pid 4), not to pid 6"),
         (model.Died("r", "hog", (4,), 0.25, 1024**2), "hog (pid 4) is gone after 0.250 s, 1 MiB came back"),
         (model.Recovered("r", asked=True), "rule r: memory came back, the victim may go on"),
+        (
+            model.Report(24 * GIB, 23 * GIB, 0, 2 * GIB, GIB),
+            "23.0 GiB of 24.0 GiB available (96%), swap 1.0 GiB of 2.0 GiB free",
+        ),
+        (model.Report(24 * GIB, 12 * GIB, 5 * GIB, 0, 0), "12.0 GiB of 24.0 GiB available (50%), no swap"),
+        (
+            model.Run(7, "low", ("/bin/x", "4"), 0.2, 4, "hog", 0, "/", "hog --all"),
+            "rule low runs /bin/x 4 for hog (pid 4)",
+        ),
+        (model.Ran(7, 0, 0.1), "what was run (request 7) ended with 0 after 0.100 s"),
+        (model.Ran(7, 3, 0.1), "what was run (request 7) ended with 3 after 0.100 s"),
+        (model.Ran(7, -15, 20.0), "what was run (request 7) was ended by signal 15 after 20.000 s"),
+        (model.Ran(7, model.NOT_STARTED, 0.0), "what was run (request 7) could not be started after 0.000 s"),
         (model.Late(3.0, 0, ""), "the loop hung for 3.0 s; the watchdog killed nobody"),
         (
             model.RuleChanged("r", "fired", (("psi.memory.full", 0.25), ("swap.free", None))),
@@ -194,6 +210,8 @@ def test_urgent_events_have_urgent_priorities() -> None:
     assert priority(model.Late(3.0, 4, "x")) == model.ALERT
     assert priority(model.RuleChanged("r", "fired", ())) < priority(model.RuleChanged("r", "holding", ()))
     assert priority(model.Trouble("x")) < priority(model.Trouble("x", over=True))
+    assert priority(model.Ran(1, 1, 0.0)) < priority(model.Ran(1, 0, 0.0))
+    assert priority(model.Report(1, 1, 1, 1, 1)) == model.INFO
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -207,6 +225,10 @@ def test_a_reading_has_the_unit_that_its_kind_is_written_in() -> None:
         text = reading(metric.name, 0.5)
         assert text.endswith("%") is (metric.kind in (STALL, AVERAGE, PORTION)), text
         assert text.endswith("/s") is (metric.kind in (FLOW, TREND)), text
+
+
+def test_memory_as_programs_can_have_it_reads_as_a_size() -> None:
+    assert reading("mem.available.user", 512 * 1024.0**2) == "mem.available.user 512 MiB"
 
 
 def test_many_pids_are_counted_and_not_listed() -> None:

@@ -223,7 +223,7 @@ def test_the_cache_of_zfs() -> None:
 )
 def test_names_of_processes_may_be_anything(raw: bytes, name: str) -> None:
     stat = process.parse_stat(App(42, raw, parent=7, session=40, terminal=34816, threads=3).files()["stat"])
-    assert stat == process.Stat(name, "S", 7, 40, True, False, 3, 50.0)
+    assert stat == process.Stat(name, "S", 7, 42, 40, True, False, 3, 50.0)
 
 
 def test_a_kernel_thread_is_known_by_its_flag() -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from okoomer.events.model import Died, Recovered, Signalled, Stuck, Warned
-from okoomer.guard.ladder import ASIDE, DRY_REST, LONG_PATIENCE, PATIENCE, SETTLE, Ladder
+from okoomer.events.model import Died, Ran, Recovered, Run, Signalled, Stuck, Warned
+from okoomer.guard.ladder import ASIDE, BY_KERNEL, DRY_REST, LONG_PATIENCE, PATIENCE, SETTLE, Ladder
 from okoomer.policy.engine import FIRED, QUIET, Engine, RuleVerdict, Verdict
-from okoomer.policy.model import Comparison, Held, Policy, Rule, Step
+from okoomer.policy.model import Comparison, Held, Instead, Policy, Rule, Step
 from tests.unit import strategies as some
 from tests.unit.bodies import NEVER, Body, World
 from tests.unit.strategies import cases
@@ -33,10 +33,20 @@ def rule(name: str, *steps: Step) -> Rule:
 class Scene:
     """A ladder on bodies; time passes in hundredths of a second."""
 
-    def __init__(self, *bodies: Body, steps: tuple[Step, ...] = KILL, urgent: tuple[Step, ...] = KILL) -> None:
+    def __init__(
+        self,
+        *bodies: Body,
+        steps: tuple[Step, ...] = KILL,
+        urgent: tuple[Step, ...] = KILL,
+        instead: tuple[Instead, ...] = (),
+        runs: bool = False,
+    ) -> None:
         self.world = World(*bodies)
         self.events: list[Record] = []
-        self.ladder = Ladder(self.world, self.events.append, (rule("urgent", *urgent), rule("low", *steps)))
+        self.ladder = Ladder(
+            self.world, self.events.append, Policy("p", (rule("urgent", *urgent), rule("low", *steps)), instead=instead)
+        )
+        self.ladder.runs = runs
         self.states = [QUIET, FIRED]
         self.available = BEFORE
         self.ladder.begin(1, "body", self.world.processes(), FREED, BEFORE, 0.0)
@@ -196,7 +206,7 @@ def test_the_ladder_says_when_it_has_to_be_looked_after() -> None:
 
 
 def test_a_dry_run_rests_and_then_chooses_again() -> None:
-    ladder = Ladder(World(), print, (rule("low"),))
+    ladder = Ladder(World(), print, Policy("p", (rule("low"),)))
     ladder.rest(5.0)
     assert ladder.busy(5.0 + DRY_REST - 0.1)
     assert ladder.wait(6.0) == DRY_REST - 1.0
@@ -235,7 +245,7 @@ class Emergency:
         self.world = World(*(some_body(random, pid) for pid in range(10, 16)))
         self.events: list[Record] = []
         self.engine = Engine(Policy("emergency", self.rules))
-        self.ladder = Ladder(self.world, self.tell, self.rules)
+        self.ladder = Ladder(self.world, self.tell, Policy("p", self.rules))
         self.verdict: Verdict | None = None
         self.unit: tuple[int, ...] = ()
         self.began, self.begun_by = 0.0, ""
@@ -301,3 +311,77 @@ class Emergency:
 @cases(8_000)
 def test_one_act_at_a_time_each_ends_and_none_goes_beyond_its_rule_or_its_unit(random: Random) -> None:
     Emergency(random).run(random)
+
+
+# --- commands, and the kernel's own killer ----------------------------------------------------------------------
+
+BEFORE_KILL = (Step("run", 0.2, ("/bin/before", "$PID")), *KILL)
+
+
+def asked(scene: Scene) -> list[Run]:
+    return [event for event in scene.events if isinstance(event, Run)]
+
+
+def test_a_command_is_waited_for_until_it_has_ended() -> None:
+    scene = Scene(Body(1), steps=BEFORE_KILL, runs=True).until(0.1)
+    [run] = asked(scene)
+    assert (run.command, run.pid, run.seconds) == (("/bin/before", "$PID"), 1, 0.2)
+    assert scene.sent() == []
+    scene.ladder.ran(run.request, 0, 0.1)
+    assert Ran(run.request, 0, 0.1) in scene.events
+    assert scene.until(0.2).sent() == [(0.11, SIGKILL)]
+
+
+def test_a_command_that_takes_too_long_is_not_waited_for() -> None:
+    assert Scene(Body(1), steps=BEFORE_KILL, runs=True).until(0.5).sent() == [(0.2, SIGKILL)]
+
+
+def test_where_nobody_runs_commands_the_ladder_goes_on_at_once() -> None:
+    scene = Scene(Body(1), steps=BEFORE_KILL).until(0.1)
+    assert scene.sent() == [(0.0, SIGKILL)] and not asked(scene)
+
+
+def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
+    scene = Scene(Body(1), steps=BEFORE_KILL, runs=True).until(0.1)
+    scene.ladder.ran(asked(scene)[0].request + 1, 0, 0.1)
+    scene.ladder.ran(0, 0, 0.1)
+    assert scene.until(0.15).sent() == []
+    assert scene.until(1.0).done
+    scene.ladder.ran(asked(scene)[0].request, 0, 1.0)
+
+
+def instead_of_term(name: str) -> tuple[Instead, ...]:
+    return (Instead(some.selector(f"name:{name}"), ("/bin/stop", "$SERVICE")),)
+
+
+def test_a_command_asks_in_place_of_sigterm() -> None:
+    scene = Scene(Body(1, on_term=NEVER), steps=GENTLE, instead=instead_of_term(".*"), runs=True).until(3.5)
+    assert [run.command for run in asked(scene)] == [("/bin/stop", "$SERVICE")]
+    assert scene.sent() == [(3.0, SIGKILL)]
+
+
+@pytest.mark.parametrize("status", [1, -9, -1000])
+def test_whom_the_command_could_not_ask_gets_sigterm_at_once(status: int) -> None:
+    scene = Scene(Body(1), steps=GENTLE, instead=instead_of_term(".*"), runs=True).until(0.3)
+    scene.ladder.ran(asked(scene)[0].request, status, 0.3)
+    assert scene.sent() == [(0.3, SIGTERM)]
+
+
+@pytest.mark.parametrize(("name", "runs"), [("somebody-else", True), (".*", False)])
+def test_whom_no_command_is_for_gets_sigterm(name: str, runs: bool) -> None:
+    scene = Scene(Body(1), steps=GENTLE, instead=instead_of_term(name), runs=runs).until(0.1)
+    assert scene.sent() == [(0.0, SIGTERM)]
+
+
+def test_the_kernel_may_choose_and_nobody_is_said_to_have_died() -> None:
+    scene = Scene(Body(1), steps=(Step("oom"),)).until(SETTLE + 0.1)
+    assert scene.world.left_to_kernel == 1
+    assert scene.sent() == [] and scene.done
+    assert [event.signal for event in scene.events if isinstance(event, Signalled)] == [BY_KERNEL]
+    assert not any(isinstance(event, Died) for event in scene.events)
+
+
+def test_where_the_kernel_may_not_be_asked_the_chosen_is_killed() -> None:
+    scene = Scene(Body(1), steps=(Step("warn", 0.1), Step("oom")))
+    scene.world.left_to_kernel = None
+    assert scene.until(0.3).sent() == [(0.1, SIGKILL)]

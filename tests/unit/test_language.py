@@ -13,7 +13,21 @@ from okoomer.facts import Process
 from okoomer.policy.condition import LONGEST_WINDOW, SHORTEST_WINDOW
 from okoomer.policy.language import PolicyError, load, parse
 from okoomer.policy.metrics import DEFAULT_WINDOW
-from okoomer.policy.model import Amount, And, Comparison, Held, Not, Or, Rule, Selector, Step
+from okoomer.policy.model import (
+    HAPPENINGS,
+    Amount,
+    And,
+    Comparison,
+    Held,
+    Hook,
+    Instead,
+    Not,
+    Or,
+    Points,
+    Rule,
+    Selector,
+    Step,
+)
 from okoomer.policy.select import compile_pattern, matcher
 
 if TYPE_CHECKING:
@@ -143,6 +157,108 @@ def test_a_user_is_matched_by_number_and_told_by_name() -> None:
     assert told == [f"user:{user.pw_name}", "", "user:012"]
 
 
+def selector(kind: str, pattern: str, part: bool = False) -> Selector:
+    return Selector(kind, pattern, compile_pattern(pattern), part)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("name~ed$", selector("name", "ed$", True)),
+        ("name:a~b", selector("name", "a~b")),
+        ("name~a:b", selector("name", "a:b", True)),
+        ("environ:LANG=C", selector("environ", "LANG=C")),
+        ("cwd~^/tmp", selector("cwd", "^/tmp", True)),
+        ("cgroup1:/user\\.slice", selector("cgroup1", "/user\\.slice")),
+        ("user~^1...$", selector("user", "^1...$", True)),
+    ],
+)
+def test_selectors(written: str, expected: Selector) -> None:
+    assert rule_of(f"spare = ['{written}']").spare == (expected,)
+    assert expected.written == written
+
+
+def test_a_part_is_enough_for_a_tilde() -> None:
+    here = [Process(pid=5, parent=1, name=name, started=0.0, user=12) for name in ("sed", "seds")]
+    for written, told in (("name~ed$", [True, False]), ("name:ed", [False, False]), ("user~2", [True, True])):
+        match = matcher(rule_of(f"spare = ['{written}']").spare)
+        assert [bool(match(process)) for process in here] == told
+
+
+def test_scores() -> None:
+    rule = rule_of(
+        """
+        unit = "group"
+        rank = "badness"
+        points = ["+300 name~a b", '-12.5 user:0']
+        least_score = "10"
+        raised = "ignored"
+        instead = ["unit:x => /bin/y  'a b' $SERVICE-$PID", "name~a=>b=> c   =>   /bin/z \\"$NAME\\""]
+        steps = ["run 200ms: /bin/w '' $UID $CMDLINE $5 5$", " run  1s :/bin/v", "term 10s", "oom"]
+        """
+    )
+    assert rule == Rule(
+        name="a",
+        when=LOW,
+        when_text="mem.free < 5%",
+        unit="group",
+        rank="badness",
+        points=(Points(300.0, selector("name", "a b", True)), Points(-12.5, selector("user", "0"))),
+        least_score=10.0,
+        raised=False,
+        instead=(
+            Instead(selector("unit", "x"), ("/bin/y", "a b", "$SERVICE-$PID")),
+            Instead(selector("name", "a=>b=> c", True), ("/bin/z", "$NAME")),
+        ),
+        steps=(
+            Step("run", 0.2, ("/bin/w", "", "$UID", "$CMDLINE", "$5", "5$")),
+            Step("run", 1.0, ("/bin/v",)),
+            Step("term", 10.0),
+            Step("oom"),
+        ),
+        line=1,
+    )
+    assert rule_of('rank = "oom_score"\nraised = "counted"').raised
+    assert rule_of('points = ["-1.5GiB name:x"]').points == (Points(-1.5 * GIB, selector("name", "x")),)
+
+
+def test_what_holds_for_all_rules() -> None:
+    policy = parse(
+        f"""
+        points = ["+300 name:a"]
+        instead = ["name:a => /bin/b"]
+        report = "1h"
+        notify = [{", ".join(f"'{name}'" for name in HAPPENINGS)}]
+        pressure = "/sys/fs/cgroup/user.slice/memory.pressure"
+        {WHEN}
+        rank = "badness"
+        [[hook]]
+        on = "signalled"
+        run = "/bin/c $NAME"
+        [[rule]]
+        name = "b"
+        when = "mem.free < 9%"
+        steps = ["warn"]  # chooses nobody, so that its rank is that of nothing
+        [[hook]]
+        limit = "5s"
+        run = "/bin/d"
+        on = "warned"
+        """,
+        "p.toml",
+    )
+    assert policy.points == (Points(300.0, selector("name", "a")),)
+    assert policy.instead == (Instead(selector("name", "a"), ("/bin/b",)),)
+    assert (policy.report, policy.notify) == (3600.0, HAPPENINGS)
+    assert policy.pressure == "/sys/fs/cgroup/user.slice/memory.pressure"
+    assert policy.hooks == (Hook("signalled", ("/bin/c", "$NAME")), Hook("warned", ("/bin/d",), 5.0))
+    assert [rule.name for rule in policy.rules] == ["a", "b"] and policy.runs
+
+
+def test_points_for_all_rules_are_bytes_where_bytes_are_weighed() -> None:
+    policy = parse('points = ["+1GiB name:a"]\n' + WHEN + "rank = 'rss'\n" + WHEN.replace('"a"', '"b"'), "p.toml")
+    assert policy.points == (Points(GIB, selector("name", "a")),)
+
+
 # --- what it refuses, and where -----------------------------------------------------------------------------
 
 CONDITIONS = [
@@ -214,7 +330,7 @@ FILES = [
     ("a=" + "9" * 5000, 1, 1, "a=" + "9" * 5000, "Exceeds the limit"),
     ("a = {b = 'c'}", 1, 5, "{b = 'c'}", "nothing that a policy has"),
     ("'a' = 'c'", 1, 1, "'a' = 'c'", "nothing that a policy has"),
-    ("[rule]\n", 1, 1, "[rule]", "expected [[rule]], in two brackets"),
+    ("[rule]\n", 1, 1, "[rule]", "expected [[rule]] or [[hook]], in two brackets"),
     ("\n[[rules]]\n", 2, 1, "[[rules]]", "not a table of a policy"),
     ("rule = 5", 1, 1, "rule", "unknown key"),
     ("a.b = 5", 1, 1, "a.b", "unknown key"),
@@ -232,7 +348,7 @@ FILES = [
     (HEAD + "when = ['mem.free < 5%']", 3, 8, "['mem.free < 5%']", "not a string"),
     ("[[rule]]\nname = ' '", 2, 9, " ", "not a name"),
     ("[[rule]]\nname = 'a\tb'", 2, 9, "a\tb", "not a name"),
-    (WHEN + "unit = 'proces'", 4, 9, "proces", "one of process, family (did you mean process?)"),
+    (WHEN + "unit = 'proces'", 4, 9, "proces", "one of process, group, family (did you mean process?)"),
     (WHEN + "unit = 'cgroup'", 4, 9, "cgroup", "this version does not have the unit: 'cgroup'"),
     (WHEN + "rank = 'pgscan'", 4, 9, "pgscan", "this version does not have the rank"),
     (WHEN + "rank = ''", 4, 9, "", "unknown rank"),
@@ -262,6 +378,56 @@ FILES = [
     (WHEN + "rest = 5", 4, 8, "5", "not a string"),
     (WHEN + "rest = '5'", 4, 9, "5", "a number without a unit"),
     (WHEN + "target = '5'", 4, 11, "5", "a number without a unit"),
+    (WHEN + "spare = ['name~']", 4, 11, "name~", "not a selector"),
+    (WHEN + "spare = ['name~a(b']", 4, 17, "(b", "missing ), unterminated subpattern"),
+    (WHEN + "spare = ['user~root']", 4, 16, "root", "expected user:root, or a pattern of digits"),
+    (WHEN + "steps = ['oom 5s']", 4, 15, "5s", "expected oom alone"),
+    (WHEN + "steps = ['oom', 'kill']", 4, 18, "kill", "a step after oom"),
+    (WHEN + "steps = ['run']", 4, 11, "run", "a step without a duration"),
+    (WHEN + "steps = ['run: /bin/a']", 4, 11, "run: /bin/a", "such as run 200ms: /usr/bin/logger $NAME"),
+    (WHEN + "steps = ['run 5s']", 4, 11, "run 5s", "a step without a command"),
+    (WHEN + "steps = ['run 5s /bin/a']", 4, 18, "/bin/a", "too much for a step"),
+    (WHEN + "steps = ['run 5: /bin/a']", 4, 15, "5", "a number without a unit"),
+    (WHEN + "steps = ['run 5s: ']", 4, 18, " ", "no command"),
+    (WHEN + "steps = ['run 5s: a /bin/b']", 4, 19, "a /bin/b", "a program without its path"),
+    (WHEN + "steps = ['run 5s: /bin/$NAME']", 4, 19, "/bin/$NAME", "a program that depends on the victim"),
+    (WHEN + "steps = ['run 5s: /a \"b']", 4, 18, ' /a "b', "not a command, no closing quotation"),
+    (WHEN + "steps = ['run 5s: /a $NMAE']", 4, 22, "$NMAE", "did you mean NAME?"),
+    (WHEN + "steps = ['run 5s: /a ${NAME}']", 4, 22, "${", "$PID, $NAME, $SERVICE, $UID, $CMDLINE"),
+    (WHEN + 'steps = ["run 5s: /a \\u0000"]', 4, 18, " /a \0", "a NUL in a command"),
+    (WHEN + "points = ['300 name:a']", 4, 12, "300 name:a", "expected + or -, a number and a selector"),
+    (WHEN + "points = ['+300']", 4, 12, "+300", "not points for somebody"),
+    (WHEN + "points = ['+300 a']", 4, 17, "a", "not a selector"),
+    (WHEN + "points = ['+300 name:a']", 4, 13, "300", "TiB) (rank freed weighs bytes)"),
+    (WHEN + "points = ['+3% name:a']", 4, 14, "%", "unknown unit"),
+    (WHEN + "rank = 'badness'\npoints = ['-3GiB name:a']", 5, 14, "GiB", "(rank badness counts points)"),
+    ("points = ['+3 name:a']\n" + WHEN, 1, 13, "3", "a number without a unit"),
+    (
+        "points = ['+3 name:a']\n" + WHEN + "rank = 'badness'\n" + WHEN.replace('"a"', '"b"'),
+        1,
+        13,
+        "3",
+        "points for rules of rank badness, which counts points, and freed, which weighs bytes",
+    ),
+    (WHEN + "rank = 'oom_score'\npoints = ['+3 name:a']", 5, 1, "points", "expected rank badness, which is the same"),
+    ("points = ['+3 name:a']\n" + WHEN + "rank = 'oom_score'", 1, 13, "3", "only rules of rank oom_score"),
+    (WHEN + "least_score = '10'", 4, 1, "least_score", "this key with rank oom_score or badness only"),
+    (WHEN + "raised = 'ignored'\nrank = 'rss'", 4, 1, "raised", "rank rss has no scores"),
+    (WHEN + "rank = 'badness'\nleast_score = '1MiB'", 5, 17, "MiB", "a plain number, such as 300"),
+    (WHEN + "rank = 'badness'\nraised = 'ignore'", 5, 11, "ignore", "one of counted, ignored (did you mean ignored?)"),
+    (WHEN + "instead = ['name:a']", 4, 13, "name:a", "expected selector => command"),
+    (WHEN + "instead = ['name:a => b']", 4, 23, "b", "a program without its path"),
+    (WHEN + "instead = ['a => /b']", 4, 13, "a", "not a selector"),
+    (WHEN + "report = '1h'", 4, 1, "report", "unknown key"),
+    ("report = '1'\n" + WHEN, 1, 11, "1", "a number without a unit"),
+    ("notify = ['signaled']\n" + WHEN, 1, 12, "signaled", "unknown event"),
+    ("pressure = 'proc/x'\n" + WHEN, 1, 13, "proc/x", "expected one that begins with /"),
+    ("[[hooks]]\n", 1, 1, "[[hooks]]", "(did you mean hook?)"),
+    ("[[hook]]\non = 'warned'\n" + WHEN, 1, 1, "[[hook]]", "a hook without run"),
+    (WHEN + "[[hook]]\nrun = '/a'", 4, 1, "[[hook]]", "a hook without on"),
+    (WHEN + "[[hook]]\non = 'x'", 5, 7, "x", "one of warned, chosen, signalled, killed, died, stuck, refused"),
+    (WHEN + "[[hook]]\nlimit = '0s'", 5, 10, "0s", "more than 0s"),
+    (WHEN + "[[hook]]\nname = 'x'", 5, 1, "name", "one of on, run, limit"),
     (WHEN + "least = '200%'", 4, 10, "200%", "more than all there is"),
     (WHEN.replace("\n", "\r\n") + "rest = '5'\r\n", 4, 9, "5", "a number without a unit"),
 ]

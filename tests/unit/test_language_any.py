@@ -134,7 +134,19 @@ def test_sizes_are_bytes(number: object, unit: str) -> None:
 
 PIECES = [*METRICS, *UNITS, *RANKS, "[[rule]]", "\nname = ", "\nwhen = ", '"', "'", '"""', "[", "]", ",", "="]
 PIECES += ["<", ">=", "5%", "400MiB", "2s", " over ", " for ", " and ", " or ", " not ", "(", ")", "\n", "#"]
-PIECES += ["\\", "\\u00e9"]
+PIECES += [
+    "\\",
+    "\\u00e9",
+    "[[hook]]",
+    "\nrun = ",
+    "\npoints = ",
+    "\nsteps = ",
+    "\ninstead = ",
+    " => ",
+    "+3",
+    "run 1s: ",
+]
+PIECES += ["name~", "/bin/x", "$PID", "$"]
 SOUP = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=30).map("".join)
 
 

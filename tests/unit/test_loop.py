@@ -15,8 +15,9 @@ from okoomer.events import model
 from okoomer.facts import Memory, Process, Snapshot, Swap
 from okoomer.guard import loop
 from okoomer.guard.ladder import ASIDE, DRY_REST, PATIENCE, SETTLE, Ladder
-from okoomer.guard.loop import AGAIN, LONGEST, LONGEST_BLIND, SHORTEST, WHILE_FIRED, Guard, trigger_of
+from okoomer.guard.loop import AGAIN, LONGEST, LONGEST_BLIND, SHORTEST, WHILE_FIRED, Guard
 from okoomer.guard.scan import Scan
+from okoomer.guard.wake import trigger_of
 from okoomer.kernel.machine import Machine
 from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.model import Comparison, Held, Policy, Rule, Step
@@ -54,7 +55,7 @@ class Stage:
         monkeypatch.setattr(loop, "descendants", lambda *_: [])
         monkeypatch.setattr(loop.clock, "since_boot", lambda: self.world.now)
         policy = Policy("test", rules or (KILLS,))
-        ladder = Ladder(self.world, self.tell, policy.rules)
+        ladder = Ladder(self.world, self.tell, policy)
         machine = Machine("/nowhere", "/nowhere", live=False)
         self.guard = Guard(machine, policy, self, ladder, self.tell, me=3, dry_run=dry_run, now=lambda: self.world.now)  # type: ignore[arg-type]
 
@@ -131,8 +132,21 @@ def test_a_well_machine_is_looked_at_seldom_and_a_fired_rule_often(stage: Stage)
     assert stage.cycle(0.04) == WHILE_FIRED
 
 
+def test_the_state_of_memory_is_told_at_once_and_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.guard.adopt(replace(stage.guard.policy, report=10.0), stage)  # type: ignore[arg-type]
+    stage.cycle(0.5)
+    assert stage.told(model.Report) == [model.Report(TOTAL, TOTAL // 2, 0, 0, 0)]
+    stage.run(95)
+    assert len(stage.told(model.Report)) == 9
+    stage.world.bodies.clear()
+    stage.share = 0.04
+    stage.run(30)
+    assert not stage.told(model.Report)[1:], "in an emergency there is better to be said"
+
+
 def test_with_triggers_a_great_machine_sleeps_as_long_as_nothing_can_happen(stage: Stage) -> None:
-    stage.guard._trigger = 99
+    stage.guard.wake._trigger = 99
     stage.share = 100.0  # 800 GiB
     assert stage.cycle() == LONGEST
     assert stage.cycle(1.0) == pytest.approx(0.95 * TOTAL / FILL_RATE)

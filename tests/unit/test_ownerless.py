@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from okoomer.policy.choose import Choice, choose
+from okoomer.policy.choose import Choice, choose, sees_sessions
 from okoomer.policy.model import Policy, Rule
 from okoomer.policy.ownerless import FLOOD_SHARE, TOO_MUCH, VAIN_SECONDS, WRITER_SHARE, floods
 from okoomer.record import replace
@@ -166,7 +166,8 @@ def test_whoever_is_ended_for_writing_may_be_and_did_most_of_it(random: Random) 
         ended = [one for one in processes if one.pid in choice.victim.pids]
         assert untouchable(case).isdisjoint(choice.victim.pids)
         last = (*case.rule.avoid, *case.policy.supervisors)
-        assert not any(named(last, one) or (one.terminal and one.session == one.pid) for one in ended)
+        shells = sees_sessions(case.rule, case.policy)
+        assert not any(named(last, one) or (shells and one.terminal and one.session == one.pid) for one in ended)
         assert sum(one.fills for one in ended) >= 0.5 * flood
         assert sum(one.fills for one in processes) <= 1.5 * flood
 

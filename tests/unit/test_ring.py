@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -29,6 +30,19 @@ def test_what_is_written_is_read_in_order(path: str) -> None:
         writer.write(text)
     assert list(read(path)) == [(1, "first"), (2, "second"), (3, "third")]
     assert writer.sequence == 4
+
+
+def test_there_is_one_writer_for_as_long_as_it_lives(path: str) -> None:
+    assert ring.writer(path) is None
+    first = Ring(path)
+    assert ring.writer(path) == os.getpid()
+    with pytest.raises(ring.Held) as found:
+        Ring(path)
+    assert found.value.pid == os.getpid()
+    first.write("still there")
+    first.close()
+    assert ring.writer(path) is None
+    assert list(read(path)) == [(1, "still there")]
 
 
 def test_a_new_ring_is_empty(path: str) -> None:
@@ -80,6 +94,7 @@ def test_a_ring_holds_the_newest_events_and_goes_on_after_reopening(
     texts = {}
     for number, length in enumerate(lengths, 1):
         if number == reopened:
+            writer.close()
             writer = Ring(path)
         texts[writer.sequence] = f"{number}:" + "x" * length
         writer.write(texts[writer.sequence])
@@ -117,6 +132,7 @@ def test_a_writer_that_dies_in_the_middle_of_an_event_uses_up_its_number(
         patch.setattr(ring, "pack_into", dies)
         with pytest.raises(MemoryError):
             writer.write("x" * 3 * ROOM)
+    writer.close()
     Ring(path).write("after")
     assert list(read(path)) == [(1, "before"), (3, "after")]
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from okoomer.facts import Process
-from okoomer.guard.scan import CLOSELY, FLOOR, Scan, descendants, look, scan, still
+from okoomer.guard.scan import CLOSELY, FLOOR, Scan, descendants, group_of, look, scan, still
 from okoomer.kernel import clock
 from tests.unit.machines import GIB, MIB, PAGE, App, build, write
 
@@ -65,6 +65,7 @@ def test_a_process_is_seen_with_all_that_a_choice_needs(tmp_path: Path) -> None:
         name="hog",
         started=900.25,
         user=1000,
+        group=42,
         session=40,
         terminal=True,
         threads=9,
@@ -81,10 +82,18 @@ def test_a_process_is_seen_with_all_that_a_choice_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wants", "field"), [("cmdline", "command"), ("unit", "cgroup"), ("cgroup", "cgroup"), ("oom_score", "oom_score")]
+    ("wants", "field"),
+    [
+        ("cmdline", "command"),
+        ("unit", "cgroup"),
+        ("cgroup", "cgroup"),
+        ("oom_score", "oom_score"),
+        ("environ", "environment"),
+        ("cgroup1", "cgroup1"),
+    ],
 )
 def test_text_that_no_selector_asks_for_is_not_read(tmp_path: Path, wants: str, field: str) -> None:
-    app = App(42, anon=9 * MIB, command=b"x", cgroup=b"/x", oom_score=5)
+    app = App(42, anon=9 * MIB, command=b"x", cgroup=b"/x", oom_score=5, environment=b"A=1\0B=2\0", cgroup1=b"/y")
     assert not getattr(by_pid(scanned(tmp_path, app))[42], field)
     assert getattr(by_pid(scanned(tmp_path, app, wants=frozenset((wants,))))[42], field)
 
@@ -270,3 +279,10 @@ def test_this_machine_can_be_scanned() -> None:
     assert me.parent == os.getppid() and me.anon > MIB and me.user == os.geteuid()
     assert "python" in me.executable
     assert found.seen >= len(found.processes)
+
+
+def test_a_process_group_is_found_whatever_the_size_of_its_members(tmp_path: Path) -> None:
+    proc = f"{build(tmp_path / 'm', apps=(App(42, anon=9 * MIB), App(43), App(44)))}/proc"
+    assert [process.pid for process in group_of(proc, 43, {42}, frozenset())] == [43]
+    assert group_of(proc, 43, {43}, frozenset()) == []
+    assert group_of(proc, 43, set(), frozenset(), lambda process: process.pid == 43) == []

@@ -17,6 +17,7 @@ from okoomer.events import model
 from okoomer.events.ring import Ring, read
 from okoomer.guard import tell as module
 from okoomer.guard.tell import Notify, Stream, Tell, journal
+from tests.unit.streams import captured, drain
 
 pytestmark = [
     # Whoever waits for a reader here would wait for ever.
@@ -44,14 +45,8 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 @pytest.fixture
 def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, int]]:
-    """The reading ends of what stands for standard output and standard error."""
-    pipes = {1: os.pipe(), 2: os.pipe()}
-    monkeypatch.setattr(module, "Stream", lambda fd, count: Stream(pipes[fd][1], count))
-    for reader, _ in pipes.values():
-        os.set_blocking(reader, False)
-    yield {fd: reader for fd, (reader, _) in pipes.items()}
-    for fd in (*pipes[1], *pipes[2]):
-        os.close(fd)
+    with captured(monkeypatch) as readers:
+        yield readers
 
 
 @pytest.fixture
@@ -62,17 +57,6 @@ def stdout(outputs: dict[int, int]) -> int:
 @pytest.fixture
 def stderr(outputs: dict[int, int]) -> int:
     return outputs[2]
-
-
-def drain(fd: int) -> str:
-    """All that can be read now."""
-    text = b""
-    try:
-        while more := os.read(fd, 65536):
-            text += more
-    except BlockingIOError:
-        pass
-    return text.decode()
 
 
 # --- streams --------------------------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ class Kennel:
         monkeypatch.setattr(watchdog, "monotonic", lambda: self.world.now)
         monkeypatch.setattr(watchdog, "sleep", self.sleep)
         monkeypatch.setattr(watchdog, "set_name", lambda name: None)
-        self.dog = Watchdog(Machine(str(proc)), self.world, SHORT, self.events.append)  # type: ignore[arg-type]
+        self.dog = Watchdog(Machine(str(proc)), self.world, self.events.append)  # type: ignore[arg-type]
+        self.dog.short = SHORT
         self.dog.best = ("hog and 1 more", tuple(self.world.processes((10, 11))))
 
     def available(self, size: int) -> None:
@@ -132,7 +133,8 @@ def child() -> Iterator[tuple[subprocess.Popen[bytes], Process]]:
 
 
 def real(kennel: Kennel, *processes: Process) -> Watchdog:
-    dog = Watchdog(Machine(str(kennel.meminfo.parent)), Hands("/proc", None), SHORT, kennel.events.append)
+    dog = Watchdog(Machine(str(kennel.meminfo.parent)), Hands("/proc", None), kennel.events.append)
+    dog.short = SHORT
     dog.best = ("child", processes)
     return dog
 

@@ -84,6 +84,61 @@ def test_a_policy_in_words() -> None:
     ]
 
 
+SCORES = r"""
+supervisors = []
+avoid = []
+points = ["+300 name~^a$", "-12.5 user:0"]
+instead = ["unit:b => /bin/c 'd e' $SERVICE"]
+report = "1h"
+notify = ["signalled", "refused"]
+pressure = "/sys/fs/cgroup/user.slice/memory.pressure"
+[[rule]]
+name = "term"
+when = "mem.available.user <= 10%"
+unit = "group"
+rank = "badness"
+least_score = "10"
+raised = "ignored"
+points = ["-1 name:f"]
+steps = ["run 200ms: /bin/g \"h\ti\"", "term 10s", "kill"]
+[[rule]]
+name = "oom"
+when = "mem.available < 1%"
+steps = ["oom"]
+[[hook]]
+on = "killed"
+run = "/bin/j $PID"
+limit = "5s"
+"""
+
+
+def test_scores_commands_and_what_is_beside_in_words() -> None:
+    assert words.describe(parse(SCORES, "p.toml"))[:-3] == [
+        'Rule 1, "term", acts when mem.available.user is at most 10 % of what programs can have.',
+        "  It runs /bin/g 'h?i' and waits up to 200 ms, then asks the chosen to end (SIGTERM) and waits up to 10 s, "
+        "then kills the chosen (SIGKILL).",
+        "  Its choice is a process with its whole process group, whose oom_score with points is highest.",
+        "  It takes nobody whose score is below 10.",
+        "  What a raised oom_score_adj adds to a score does not count.",
+        "  These count more or less than they are: -1 for name:f.",
+        'Rule 2, "oom", acts when mem.available is below 1 % of memory.',
+        "  It has the kernel choose and kill somebody.",
+        "For all rules:",
+        "  These count more or less than they are: +300 for name~^a$, -12.5 for user:0.",
+        "  These are asked to end by a command instead of SIGTERM: unit:b by /bin/c 'd e' $SERVICE.",
+        "  What runs below these is chosen rather than they, who come last: none.",
+        "  When somebody gets a SIGKILL, it runs /bin/j $PID, for at most 5 s.",
+        "  It announces on the system bus when somebody gets a signal or nobody can be chosen.",
+        "  It tells the state of memory every 1 h.",
+        "  Pressure of memory is that of /sys/fs/cgroup/user.slice/memory.pressure.",
+    ]
+
+
+def test_points_that_are_bytes_in_words() -> None:
+    text = POLICY.replace("until =", 'points = ["+3GiB name:a"]\nuntil =')
+    assert "  These count more or less than they are: +3 GiB for name:a." in words.describe(parse(text, "p.toml"))
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_in_words(name: str) -> None:
     lines = words.describe(load(name))

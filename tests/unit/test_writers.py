@@ -345,7 +345,7 @@ def test_on_the_ordinary_path_no_io_is_opened(tmp_path: Path, monkeypatch: pytes
         now[0] += 1.001
         if guard is None:
             sense = Sense(machine, (), now=lambda: now[0])
-            ladder = Ladder(World(), events.append, policy.rules)
+            ladder = Ladder(World(), events.append, policy)
             guard = Guard(machine, policy, sense, ladder, events.append, 1, True, now=lambda: now[0])
             monkeypatch.setattr(os, "open", spy)
         guard.cycle()

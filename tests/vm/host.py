@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGES = (
@@ -14,14 +15,14 @@ class HostError(Exception):
     """This machine cannot build or run a guest; the text says why."""
 
 
-def missing() -> list[str]:
+def missing(packages: Iterable[str] = PACKAGES) -> list[str]:
     """Those of the packages that are not installed."""
-    return [name for name in PACKAGES if not _installed(name)]
+    return [name for name in packages if not _installed(name)]
 
 
-def provide_tools() -> None:
+def provide_tools(packages: Iterable[str] = PACKAGES) -> None:
     """Install what is missing; without root, say what is."""
-    if not (absent := missing()):
+    if not (absent := missing(packages)):
         return
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *absent]
     if os.geteuid() != 0:

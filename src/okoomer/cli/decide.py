@@ -14,11 +14,12 @@ from okoomer.guard.sense import Sense
 from okoomer.guard.writers import Reading, Writers, joined, reading
 from okoomer.kernel import clock
 from okoomer.kernel.machine import Machine
-from okoomer.policy.choose import Candidate, Choice, choose, least_of, need_of, needs_of
+from okoomer.policy.choose import Choice, choose, least_of, need_of, needs_of
 from okoomer.policy.engine import Engine, Verdict
 from okoomer.policy.model import Policy, Rule
 from okoomer.policy.ownerless import floods
 from okoomer.policy.reason import reason_of
+from okoomer.policy.scale import Candidate
 from okoomer.record import Record
 from okoomer.units import size
 

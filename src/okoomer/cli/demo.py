@@ -138,7 +138,7 @@ def resident(pid: int) -> int:
 
 def main() -> None:
     """What runs inside the box: the rehearsal, and, started by it, the guard and its explanation."""
-    from okoomer.cli.main import okoomer
+    from okoomer.cli.commands import okoomer
 
     if len(sys.argv) == 3:
         extra = ["--policy", "server"] if sys.argv[1] == "guard" else []

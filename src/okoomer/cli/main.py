@@ -1,76 +1,28 @@
-"""The entry point: finds the command, and turns what can go wrong into one line and an exit code (see `errors`)."""
+"""The entry point: in whose role okoomer was called. Each role imports only what it needs: one that takes another
+daemon's place has to be there as fast as that."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
-from typing import NoReturn
 
-import click
-from click.exceptions import NoArgsIsHelpError
-
-from okoomer import __version__
-from okoomer.cli.errors import BAD_INPUT, CANNOT, DONE
-from okoomer.guard.sense import Unreadable
-from okoomer.policy.source import PolicyError
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 #: Each is a module of this package with a click command named `command`; the order is that of the help.
 COMMANDS = ("run", "demo", "status", "check", "why", "snapshot", "doctor")
-
-
-class Commands(click.Group):
-    """Imports a command's module only when that command is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"okoomer.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, message="okoomer %(version)s")
-def okoomer() -> None:
-    """Keep this machine usable when memory runs out, and know why what happened happened.
-
-    \b
-    Example:
-      okoomer doctor                   what is missing or in the way here
-      okoomer run --dry-run            watch what it would do; nobody is touched
-    """
+#: Other daemons whose place okoomer takes, if it is called by their names or with such a name as its first word. Each
+#: is a module of this package; its `main` takes the arguments and gives the exit code.
+ROLES: tuple[str, ...] = ()
 
 
 def main() -> NoReturn:
     """Runs the command line of this process; does not return."""
-    try:
-        sys.exit(okoomer.main(prog_name="okoomer", standalone_mode=False) or DONE)
-    except NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.UsageError as error:
-        where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
-        click.echo(f"okoomer: {error.format_message().rstrip('.')}{where}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    except PolicyError as error:
-        click.echo(f"okoomer: {error}", err=True)
-        sys.exit(BAD_INPUT)
-    except Unreadable as error:
-        click.echo(f"okoomer: {error}", err=True)
-        sys.exit(CANNOT)
-    except BrokenPipeError:
-        # Whoever read along has read enough; Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(DONE)
-    except OSError as error:
-        click.echo(f"okoomer: {error.filename or 'the system'}: {error.strerror}", err=True)
-        sys.exit(CANNOT)
+    words = [sys.argv[0].rpartition("/")[2], *sys.argv[1:]]
+    role = next((word for word in words[:2] if word in ROLES), "")
+    if role:
+        sys.exit(importlib.import_module(f"okoomer.cli.{role}").main(words[words.index(role) + 1 :]))
+    from okoomer.cli.commands import run
+
+    run()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 import click
+
+from okoomer.events import ring
 
 #: A policy that an administrator has put here holds for all commands that are given none.
 POLICY = Path("/etc/okoomer/policy.toml")
@@ -31,16 +32,8 @@ def runtime_dir(given: str | None) -> str:
 
 
 def running(directory: str) -> int | None:
-    """The pid of the guard that holds a directory's lock, or None if there is none."""
-    try:
-        with Path(directory, "guard.lock").open() as file:
-            try:
-                flock(file, LOCK_EX | LOCK_NB)
-            except OSError:
-                return int(file.read().strip() or 0)
-    except (OSError, ValueError):
-        pass
-    return None
+    """The pid of the guard that writes a directory's ring, 0 if that is not known; None if there is none."""
+    return ring.writer(f"{directory}/ring")
 
 
 def policy_of_this_machine() -> tuple[str, str]:

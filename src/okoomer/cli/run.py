@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import hashlib
+import sys
 from pathlib import Path
 
 import click
@@ -12,9 +13,11 @@ import okoomer
 from okoomer.cli import place
 from okoomer.cli.errors import BadInput, CannotHere
 from okoomer.cli.pace import fill_rate
-from okoomer.guard.main import Options, launch
+from okoomer.cli.start import for_reload, start
+from okoomer.guard.launch import Options
 from okoomer.guard.sense import Sense, wants_of
 from okoomer.kernel.machine import LIVE
+from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.examine import firing, inert
 from okoomer.policy.language import PRESETS, load
 
@@ -38,8 +41,8 @@ def command(policy: str | None, dry_run: bool, force: bool, as_json: bool, runti
     """
     directory = place.runtime_dir(runtime_dir)
     holder = place.running(directory)
-    if holder is not None:
-        raise CannotHere(f"okoomer is running already as pid {holder} (see {directory}/guard.lock)")
+    if holder is not None and not for_reload():
+        raise CannotHere(f"okoomer is running already as pid {holder} (see {directory}/ring)")
     source, why = (policy, "named on the command line") if policy else place.policy_of_this_machine()
     loaded = load(source)
     snapshot = Sense(LIVE, wants_of(loaded)).snapshot()
@@ -50,7 +53,8 @@ def command(policy: str | None, dry_run: bool, force: bool, as_json: bool, runti
     # A guard that has to compile itself keeps 1 MiB of the compiler's leavings for life. Whether the front has left
     # compiled files behind by importing them depends on its environment.
     compileall.compile_dir(Path(okoomer.__file__).parent, quiet=2)
-    launch(Options(loaded, f"{source}: {why}", directory, as_json, dry_run, fill_rate()))
+    rate = FILL_RATE if for_reload() else fill_rate()
+    start(Options(loaded, f"{source}: {why}", directory, as_json, dry_run, rate, front=tuple(sys.argv)))
 
 
 def refuse_at_once(source: str, rules: list[str], accepted: Path) -> None:

@@ -57,7 +57,11 @@ class Ranked(Record):
 
 
 class Chosen(Record):
-    """A rule acts on a unit. `scan_cpu_seconds` is what scan and choice cost, `seconds` what they took."""
+    """A rule acts on a unit. `scan_cpu_seconds` is what scan and choice cost, `seconds` what they took.
+
+    `root` is the name of the process that was chosen, the first of `pids`; `user`, `group`, `rss`, `oom_score`,
+    `adjustment`, `cgroup` and `command` are its own.
+    """
 
     rule: str
     when: str
@@ -76,6 +80,13 @@ class Chosen(Record):
     scan_cpu_seconds: float
     seconds: float
     dry_run: bool
+    root: str = ""
+    user: int = 0
+    group: int = 0
+    rss: int = 0
+    oom_score: int = 0
+    adjustment: int = 0
+    cgroup: str = ""
 
 
 class Refused(Record):
@@ -136,6 +147,49 @@ class Changed(Record):
     text: str
 
 
+class KernelKilled(Record):
+    """The kernel's own killer has ended so many processes since the last look, somewhere on this machine."""
+
+    count: int
+
+
+class Report(Record):
+    """The state of memory, told every so often."""
+
+    total: int
+    available: int
+    anon: int
+    swap_total: int
+    swap_free: int
+
+
+class Run(Record):
+    """A command is to be run for a victim by the courier; the ladder waits for it up to `seconds`."""
+
+    request: int
+    rule: str
+    command: tuple[str, ...]
+    seconds: float
+    pid: int
+    name: str
+    user: int
+    cgroup: str
+    cmdline: str
+
+
+class Ran(Record):
+    """A command that was asked for has ended after so many seconds: `status` is its exit code, or minus a signal, or
+    NOT_STARTED."""
+
+    request: int
+    status: int
+    seconds: float
+
+
+#: No program ends with this.
+NOT_STARTED = -1000
+
+
 class Late(Record):
     """The loop hung for so many seconds; `pid` is whom the watchdog killed, or 0."""
 
@@ -148,6 +202,6 @@ EVENTS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
         Started, Stopped, RuleChanged, Warned, Chosen, Refused, Recovered, Signalled, Died, Stuck, Trouble, Changed,
-        Late,
+        KernelKilled, Report, Run, Ran, Late,
     )
 }  # fmt: skip

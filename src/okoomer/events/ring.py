@@ -5,18 +5,22 @@ when memory is short. A reader that comes late finds the newest events and sees 
 it missed. On a tmpfs the file outlives a guard that was killed, so that its last words can still be read.
 
     file   = header, slots
-    header = magic (8 bytes), version (u32), slots (u32), next sequence (u64), next slot (u64)
+    header = magic (8 bytes), version (u32), slots (u32), next sequence (u64), next slot (u64), pid of the writer (u64)
     slot   = sequence (u64), part (u16), parts (u16), length (u32), JSON (ASCII)
 
 An event longer than a slot takes several, each with the event's sequence; slots are used in turn. A slot is invalid
 (sequence 0) while it is written, and a reader looks at the sequence before and after, so it never takes half an event.
+
+There is one writer: it holds a lock (flock) on the file for as long as it lives.
 """
 
 from __future__ import annotations
 
 import os
 from _struct import calcsize, pack_into, unpack_from
+from fcntl import LOCK_EX, LOCK_NB, flock
 from mmap import ACCESS_READ, mmap
+from time import sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 
 MAGIC, VERSION = b"okoomer\0", 1
 HEADER, COUNTERS, SLOT_HEADER = "<8sIIQQ", "<QQ", "<QHHI"
+WRITER = 32
 HEADER_SIZE, SLOT_HEADER_SIZE = 64, calcsize(SLOT_HEADER)
 SLOT, SLOTS = 1024, 256
 ROOM = SLOT - SLOT_HEADER_SIZE
@@ -35,6 +40,14 @@ class NotARing(Exception):
     """The file is not a ring of this version."""
 
 
+class Held(Exception):
+    """Another process writes there: `pid`, 0 if that is not known."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(f"pid {pid or 'unknown'} writes there")
+        self.pid = pid
+
+
 class Ring:
     """The writing end. There is one writer."""
 
@@ -43,9 +56,12 @@ class Ring:
 
         Raises:
             OSError: It cannot be made.
+            Held: Another process writes there.
         """
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:
+            if not taken(fd):
+                raise Held(_writer(fd))
             length = HEADER_SIZE + SLOTS * SLOT
             header = os.pread(fd, calcsize(HEADER), 0)
             kept = os.fstat(fd).st_size == length and unpack_from(HEADER, header)[:3] == (MAGIC, VERSION, SLOTS)
@@ -60,6 +76,8 @@ class Ring:
         self.sequence, self._slot = unpack_from(HEADER, self._map)[3:] if kept else (1, 0)
         if not kept:
             pack_into(HEADER, self._map, 0, MAGIC, VERSION, SLOTS, self.sequence, self._slot)
+        # The map has a descriptor of its own, of the same open file: the lock lives as long as it does.
+        pack_into("<Q", self._map, WRITER, os.getpid())
 
     def write(self, line: str) -> None:
         """Adds one event."""
@@ -77,9 +95,44 @@ class Ring:
             pack_into(SLOT_HEADER, self._map, at, 0, part, parts, len(piece))
             pack_into("<Q", self._map, at, sequence)
 
+    def close(self) -> None:
+        """Lets somebody else write."""
+        self._map.close()
+
     def _mark(self) -> None:
         # Only the counters: pack_into fills with zeros what it is going to write, and readers check the rest.
         pack_into(COUNTERS, self._map, calcsize(HEADER) - calcsize(COUNTERS), self.sequence, self._slot)
+
+
+def taken(fd: int) -> bool:
+    """Takes a lock. Whoever only looks whether it is held has it for an instant, so it is tried for a moment."""
+    for _ in range(10):
+        try:
+            flock(fd, LOCK_EX | LOCK_NB)
+            return True
+        except OSError:
+            sleep(0.01)
+    return False
+
+
+def writer(path: str) -> int | None:
+    """The pid of the process that writes a ring, 0 if that is not known; None if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        flock(fd, LOCK_EX | LOCK_NB)
+        return None
+    except OSError:
+        return _writer(fd)
+    finally:
+        os.close(fd)
+
+
+def _writer(fd: int) -> int:
+    found = os.pread(fd, 8, WRITER)
+    return int(unpack_from("<Q", found)[0]) if len(found) == 8 else 0
 
 
 def read(path: str) -> Iterator[tuple[int, str]]:

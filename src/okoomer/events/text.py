@@ -87,6 +87,13 @@ def some_pids(pids: tuple[int, ...]) -> str:
     return f"pid {pids[0]} and {len(pids) - 1} more"
 
 
+def outcome(status: int) -> str:
+    """How a command ended, for people: what `Ran` has as its status."""
+    if status == model.NOT_STARTED:
+        return "could not be started"
+    return f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
+
+
 def sentence(event: Record) -> tuple[int, str]:
     """An event as its syslog priority and one line for people."""
     e: Any = event
@@ -131,6 +138,19 @@ def sentence(event: Record) -> tuple[int, str]:
         return (model.NOTICE if e.over else model.WARNING), ("again well: " if e.over else "") + harmless(e.text)
     if kind is model.Changed:
         return model.NOTICE, harmless(e.text)
+    if kind is model.KernelKilled:
+        who = "a process" if e.count == 1 else f"{e.count} processes"
+        return model.WARNING, f"the kernel's own killer has ended {who} (its log, dmesg, says whom and why)"
+    if kind is model.Report:
+        share = e.available / e.total if e.total else 0.0
+        swap = f"swap {size(e.swap_free)} of {size(e.swap_total)} free" if e.swap_total else "no swap"
+        return model.INFO, f"{size(e.available)} of {size(e.total)} available ({share:.0%}), {swap}"
+    if kind is model.Run:
+        words = " ".join(map(harmless, e.command))
+        return model.NOTICE, f"rule {harmless(e.rule)} runs {words} for {harmless(e.name)} (pid {e.pid})"
+    if kind is model.Ran:
+        priority = model.WARNING if e.status else model.INFO
+        return priority, f"what was run (request {e.request}) {outcome(e.status)} after {e.seconds:.3f} s"
     if kind is model.Late:
         done = f"the watchdog killed {harmless(e.name)} (pid {e.pid})" if e.pid else "the watchdog killed nobody"
         return model.ALERT, f"the loop hung for {e.seconds:.1f} s; {done}"

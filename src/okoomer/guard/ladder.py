@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 from errno import EPERM, ESRCH
 
-from okoomer.events.model import Died, Recovered, Signalled, Stuck, Warned
+from okoomer.events.model import Died, Ran, Recovered, Run, Signalled, Stuck, Warned
 from okoomer.policy.engine import FIRED
+from okoomer.policy.select import command_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from okoomer.facts import Process
     from okoomer.policy.engine import Verdict
-    from okoomer.policy.model import Rule
+    from okoomer.policy.model import Policy, Rule
     from okoomer.record import Record
 
     class Dying(Protocol):
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         """Whoever can lay hands on processes."""
 
         def seize(self, process: Process) -> Dying | None: ...
+        def leave_to_kernel(self) -> None: ...
 else:
     from _signal import SIGKILL, SIGTERM
 
@@ -49,7 +51,9 @@ DRY_REST = 10.0
 #: Seconds for which somebody who would not die is passed over.
 ASIDE = 60.0
 #: How strong a step is: a more urgent rule takes an act over at its first stronger step.
-STRENGTH = {"warn": 0, "term": 1, "kill": 2}
+STRENGTH = {"warn": 0, "run": 0, "term": 1, "oom": 2, "kill": 2}
+#: What a signal is called that the kernel's own killer sends (Documentation/admin-guide/sysrq.rst).
+BY_KERNEL = "SysRq f"
 
 
 class Act:
@@ -67,6 +71,13 @@ class Act:
         self.signalled = 0.0
         self.strength = -1
         self.victims: list[Dying] | None = None
+        #: The command that is waited for, and since when; 0 if none is.
+        self.request = 0
+        self.requested = 0.0
+        #: It stands in place of SIGTERM.
+        self.instead = False
+        #: Whom the kernel's own killer takes is not known.
+        self.by_kernel = False
         self.gone_after: float | None = None
 
     @property
@@ -80,13 +91,16 @@ class Ladder:
     Args:
         hands: Seize the processes that were chosen.
         emit: Takes the events.
-        rules: The policy's, in order of urgency.
+        policy: Its rules are in order of urgency.
     """
 
-    def __init__(self, hands: Seizes, emit: Callable[[Record], None], rules: tuple[Rule, ...]) -> None:
+    def __init__(self, hands: Seizes, emit: Callable[[Record], None], policy: Policy) -> None:
         self._hands = hands
         self._emit = emit
-        self._rules = rules
+        self.policy = policy
+        #: Whether somebody runs the commands that are asked for.
+        self.runs = False
+        self._requests = 0
         self._act: Act | None = None
         self._idle_until = float("-inf")
         self._aside: dict[int, float] = {}
@@ -115,7 +129,7 @@ class Ladder:
     def begin(self, index: int, name: str, processes: list[Process], freed: int, available: int, now: float) -> None:
         """Starts an act of a rule on the processes of a unit, which should give back `freed` bytes."""
         assert self._act is None
-        self._act = Act(index, self._rules[index], name, processes, freed, available)
+        self._act = Act(index, self.policy.rules[index], name, processes, freed, available)
         self._climb(self._act, now)
 
     def rest(self, now: float) -> None:
@@ -155,6 +169,18 @@ class Ladder:
         else:
             self._give_up(act, now, "it does not die")
 
+    def ran(self, request: int, status: int, now: float) -> None:
+        """A command that was asked for has ended: the act that waits for it goes on."""
+        act = self._act
+        if act is None or not request or request != act.request:
+            return
+        self._emit(Ran(request, status, now - act.requested))
+        act.request = 0
+        if not act.instead:
+            act.deadline = now
+        elif status:
+            self._signal(act, SIGTERM, now)  # the command could not ask
+
     # --- steps --------------------------------------------------------------------------------------------------
 
     def _climb(self, act: Act, now: float) -> None:
@@ -163,24 +189,71 @@ class Ladder:
             self._end(act)
             return
         step = act.rule.steps[act.step]
-        act.strength = STRENGTH[step.kind]
+        act.strength = max(act.strength, STRENGTH[step.kind])
         act.deadline = now + step.seconds
         if step.kind == "warn":
             then = ", ".join(step.kind for step in act.rule.steps[act.step + 1 :])
             self._emit(Warned(act.rule.name, f"{act.name} is the next to go: {then}"))
             if not step.seconds:
                 self._climb(act, now)
+        elif step.kind == "run":
+            if not self._run(act, step.command, step.seconds, now) or not step.seconds:
+                self._climb(act, now)
         elif step.kind == "term":
-            self._signal(act, SIGTERM, now)
+            command = command_for(act.processes[0], act.rule.instead, self.policy.instead)
+            self._seize(act)
+            act.instead = bool(command) and self._run(act, command, step.seconds, now)
+            if act.instead:
+                act.signalled = now
+            else:
+                self._signal(act, SIGTERM, now)
+        elif step.kind == "oom" and self._left_to_kernel(act, now):
+            act.deadline = now + PATIENCE
         else:
             act.deadline = now + PATIENCE
             self._signal(act, SIGKILL, now)
 
-    def _signal(self, act: Act, number: int, now: float) -> None:
+    def _run(self, act: Act, command: tuple[str, ...], seconds: float, now: float) -> bool:
+        """Asks for a command; False if there is nobody to run it."""
+        if not self.runs:
+            return False
+        self._requests += 1
+        act.request, act.requested = self._requests, now
+        root = act.processes[0]
+        self._emit(
+            Run(
+                request=act.request,
+                rule=act.rule.name,
+                command=command,
+                seconds=seconds,
+                pid=root.pid,
+                name=root.name,
+                user=root.user,
+                cgroup=root.cgroup,
+                cmdline=root.command,
+            )
+        )
+        return True
+
+    def _left_to_kernel(self, act: Act, now: float) -> bool:
+        """Lets the kernel's own killer choose; False where that is not permitted."""
+        try:
+            self._hands.leave_to_kernel()
+        except OSError:
+            return False
+        act.victims, act.signalled, act.by_kernel = [], now, True
+        self._emit(Signalled(act.rule.name, BY_KERNEL, act.name, (), ()))
+        return True
+
+    def _seize(self, act: Act) -> list[Dying]:
         if act.victims is None:
             act.victims = [victim for process in act.processes if (victim := self._hands.seize(process))]
+        return act.victims
+
+    def _signal(self, act: Act, number: int, now: float) -> None:
+        act.request = 0
         reached, refused = [], 0
-        for victim in act.victims:
+        for victim in self._seize(act):
             try:
                 victim.signal(number)
                 reached.append(victim.pid)
@@ -199,9 +272,9 @@ class Ladder:
         for index in range(act.index):
             if verdict.rules[index].state != FIRED:
                 continue
-            for position, step in enumerate(self._rules[index].steps):
-                if STRENGTH[step.kind] > act.strength and step.kind != "warn":
-                    act.index, act.rule, act.step = index, self._rules[index], position - 1
+            for position, step in enumerate(self.policy.rules[index].steps):
+                if STRENGTH[step.kind] > max(act.strength, 0):
+                    act.index, act.rule, act.step = index, self.policy.rules[index], position - 1
                     self._climb(act, now)
                     return
 
@@ -211,7 +284,8 @@ class Ladder:
         came_back = max(0, available - act.available)
         if came_back >= act.freed / 2 or now >= act.deadline:
             assert act.gone_after is not None
-            self._emit(Died(act.rule.name, act.name, act.pids, act.gone_after, came_back))
+            if not act.by_kernel:
+                self._emit(Died(act.rule.name, act.name, act.pids, act.gone_after, came_back))
             self._end(act)
 
     def _give_up(self, act: Act, now: float, why: str) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from select import POLLERR, POLLIN, POLLPRI, poll
 from time import thread_time
 
 from okoomer.events import model
 from okoomer.events.text import readings
-from okoomer.guard.doze import CALM, SEEN, doze
-from okoomer.guard.scan import Scan, descendants, floor_of, scan
+from okoomer.guard.growth import Growth
+from okoomer.guard.scan import Scan, descendants, floor_of, group_of, scan
+from okoomer.guard.wake import Wake
 from okoomer.guard.writers import Writers
 from okoomer.kernel import clock
-from okoomer.kernel.pressure import open_trigger
+from okoomer.kernel import process as kernel
 from okoomer.kernel.statm import KEPT, Sizes
-from okoomer.policy.choose import apartness, choose, least_of, need_of, needs_of, protection
-from okoomer.policy.engine import FIRED, QUIET, Engine, comparisons
-from okoomer.policy.metrics import AVERAGE, LEVEL, METRICS, STALL, available
+from okoomer.policy.choose import apartness, choose, least_of, level_of, need_of, needs_of, protection
+from okoomer.policy.engine import FIRED, QUIET, Engine
+from okoomer.policy.metrics import available
 from okoomer.policy.reason import reason_of
+from okoomer.record import replace
 from okoomer.units import size
 
 TYPE_CHECKING = False
@@ -26,28 +27,25 @@ if TYPE_CHECKING:
 
     from okoomer.facts import Process, Snapshot
     from okoomer.guard.ladder import Ladder
+    from okoomer.guard.link import Link
     from okoomer.guard.sense import Sense
     from okoomer.guard.tell import Notify
     from okoomer.guard.watchdog import Watchdog
     from okoomer.kernel.machine import Machine
-    from okoomer.policy.choose import Candidate, Choice
+    from okoomer.policy.choose import Choice
     from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Policy, Rule
+    from okoomer.policy.scale import Candidate
     from okoomer.record import Record
 
 #: Seconds between two looks: at the least, while a rule has fired, without and with triggers at the most.
 SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
-#: Seconds for which the loop goes by its own readings after a trigger: two of its windows, the longer kind.
-ARMED = 4.0
 #: Seconds until somebody is looked for again after nobody was worth it.
 AGAIN = 1.0
-#: A scan is kept for later growth when a rule could fire within this many seconds; not more often than BASELINE_AGE
-#: unless available memory fell by BASELINE_FALL of all since.
-BASELINE_NEAR, BASELINE_AGE, BASELINE_FALL = 0.5, 10.0, 0.05
+#: Scans are kept for later growth when a rule could fire within so many seconds.
+NEAR = 0.5
 #: So many pids of each ranked unit are told: a family of thousands must not make an event that nobody can keep.
 RANKED_PIDS = 16
-#: Growth over less than this says little.
-BASELINE_MIN = 1.0
 
 
 class Guard:
@@ -68,41 +66,48 @@ class Guard:
         me: int,
         dry_run: bool = False,
         now: Callable[[], float] = clock.monotonic,
+        keep: int = KEPT,
     ) -> None:
-        self.policy = policy
-        self.engine = Engine(policy)
         self.watchdog: Watchdog | None = None
         self.notify: Notify | None = None
         self.show: Callable[[str], None] | None = None
+        self.link: Link | None = None
+        #: Tell the state of memory also before each act.
+        self.thorough = False
+        self.ladder = ladder
+        self.wake = Wake(machine, policy, now)
         self._machine = machine
-        self._sense = sense
-        self._ladder = ladder
         self._emit = emit
         self._me = me
         self._dry_run = dry_run
         # Without root nobody else's processes can be ended, so they are not even ranked.
         self._user = os.geteuid() or None
         self._now = now
-        self._states = [QUIET] * len(policy.rules)
+        self._sizes = Sizes(machine.proc, keep)
         self._troubles: set[str] = set()
         self._unlisted: tuple[str, ...] = ()
+        self._last: Snapshot | None = None
+        self._growth = Growth()
+        self.adopt(policy, sense)
+
+    def adopt(self, policy: Policy, sense: Sense) -> None:
+        """Goes by a policy from now on, as if it had been so since the start. No act may be in flight.
+
+        Args:
+            sense: Reads what the policy needs.
+        """
+        self.policy = self.ladder.policy = policy
+        self.engine = Engine(policy)
+        self.wake.close()
+        self.wake = Wake(self._machine, policy, self._now)
+        self._sense = sense
+        self._writers = Writers(self._machine, sense, needs_of(policy))
+        self._states = [QUIET] * len(policy.rules)
         #: Whether it was said in this episode, since the last act, that nobody's end would help.
         self._refused = False
         #: Rules that found nobody, and when they may look again.
         self._again: dict[int, float] = {}
-        self._last: Snapshot | None = None
-        self._baselines: tuple[tuple[Scan, int], ...] = ()
-        self._poller = poll()
-        self._trigger: int | None = None
-        self._wake = -1
-        self._armed_until = float("-inf")
-        self._meminfo = -1
-        named = {comparison.metric for rule in policy.rules for comparison in comparisons(rule)}
-        # What else there is may change at any time, and pauses are too short to doze where only that matters.
-        blind = (metric for metric in named if METRICS[metric].kind in (LEVEL, STALL) and metric not in SEEN)
-        self._dozes = all(metric.startswith("psi.memory.") for metric in blind)
-        self._sizes = Sizes(machine.proc, KEPT)
-        self._writers = Writers(machine, sense, needs_of(policy))
+        self._report_at = float("-inf")
 
     # --- one cycle ----------------------------------------------------------------------------------------------
 
@@ -110,26 +115,31 @@ class Guard:
         """One pass: everything that there is to do now. Returns how many seconds nothing can happen."""
         snapshot = self._sense.snapshot()
         now = snapshot.time
-        self.engine.triggers = self._trigger is not None and now > self._armed_until
+        self.engine.triggers = self.wake.triggers
         self._again = {index: at for index, at in self._again.items() if now < at}
-        verdict = self.engine.step(snapshot, self._ladder.busy(now), self._again)
+        verdict = self.engine.step(snapshot, self.ladder.busy(now), self._again)
         self._tell_changes(snapshot, verdict)
-        if self._ladder.busy(now):
-            self._ladder.advance(now, available(snapshot), verdict)
+        self._report(snapshot)
+        if self.ladder.busy(now):
+            self.ladder.advance(now, available(snapshot), verdict)
         elif verdict.act is not None:
             self._act(verdict.act, snapshot, verdict)
-        elif verdict.soonest < BASELINE_NEAR:
-            self._keep_baseline(snapshot)
+        elif verdict.soonest < NEAR and self._growth.due(
+            clock.since_boot(), available(snapshot), snapshot.memory.total
+        ):
+            self.prepare(snapshot)
         return self._sleep(verdict, self._now())
 
     def _sleep(self, verdict: Verdict, now: float) -> float:
-        if self._ladder.busy(now):
+        if self.ladder.busy(now):
             # A more urgent rule may fire meanwhile, and takes the act over at once.
-            return min(max(self._ladder.wait(now), 0.001), max(verdict.soonest, SHORTEST), WHILE_FIRED)
+            return min(max(self.ladder.wait(now), 0.001), max(verdict.soonest, SHORTEST), WHILE_FIRED)
         judged = zip(self.policy.rules, verdict.rules, strict=True)
         if any(found.state == FIRED and not rule.only_warns for rule, found in judged):
             return min(max(verdict.soonest, SHORTEST), WHILE_FIRED)
         longest = LONGEST if self.engine.triggers else LONGEST_BLIND
+        if self.policy.report:
+            longest = min(longest, max(0.0, self._report_at - now))
         if self.notify and self.notify.watchdog:
             longest = min(longest, self.notify.watchdog / 3)
         return min(max(verdict.soonest, SHORTEST), longest)
@@ -145,9 +155,13 @@ class Guard:
         last = self._last
         if last and snapshot.asleep != last.asleep:
             self._emit(model.Changed(f"the machine slept for {snapshot.asleep - last.asleep:.0f} s"))
-            self._baselines = ()
+            self._growth.forget()
         if last and snapshot.swap.total != last.swap.total:
             self._emit(model.Changed(f"swap is now {size(snapshot.swap.total)}, was {size(last.swap.total)}"))
+        if "kernel_kills" in self.policy.tell and last and last.paging and snapshot.paging:
+            kills = snapshot.paging.oom_kills - last.paging.oom_kills
+            if kills > 0:
+                self._emit(model.KernelKilled(kills))
         for index, rule in enumerate(verdict.rules):
             if rule.state != self._states[index]:
                 self._states[index] = rule.state
@@ -157,6 +171,18 @@ class Guard:
             rule = verdict.rules[index]
             self._emit(model.Warned(rule.name, f"{size(available(snapshot))} available: {readings(rule.values)}"))
         self._last = snapshot
+
+    def _report(self, snapshot: Snapshot) -> None:
+        # In an emergency there is better to be said.
+        if not self.policy.report or snapshot.time < self._report_at or self._acute():
+            return
+        late = snapshot.time - self._report_at
+        self._report_at = snapshot.time + self.policy.report - (late if late < self.policy.report else 0.0)
+        self._tell_state(snapshot)
+
+    def _tell_state(self, snapshot: Snapshot) -> None:
+        memory, swap = snapshot.memory, snapshot.swap
+        self._emit(model.Report(memory.total, available(snapshot), memory.anon, swap.total, swap.free))
 
     def _acute(self) -> bool:
         """Whether some rule that ends somebody is not quiet: as long as that lasts is an episode."""
@@ -181,7 +207,7 @@ class Guard:
                 snapshot.swap.total - snapshot.swap.free,
                 needs_of(self.policy, rule),
                 floor_of(least_of(rule, snapshot.memory.total)),
-                self._earlier(),
+                self._growth.earlier(clock.since_boot()),
                 self._me,
                 self._sizes,
                 snapshot.memory.shmem,
@@ -200,13 +226,15 @@ class Guard:
         except OSError:
             self._again = dict.fromkeys(range(len(self.policy.rules)), began + AGAIN)
             return
-        aside = self._ladder.aside(began)
+        aside = self.ladder.aside(began)
         ended = self._writers.ended(began, available(snapshot), snapshot.memory.total)
         choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user, found.flood, ended)
         cost = thread_time() - cpu
         if choice.victim is None:
             self._again[index] = began + AGAIN
             if not self._refused:
+                if self.thorough:
+                    self._tell_state(snapshot)
                 self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))
             self._refused = True
             return
@@ -219,6 +247,9 @@ class Guard:
             return
         victim = choice.victim
         processes = self._whole(index, victim, found, aside)
+        root = processes[0]
+        if self.thorough:
+            self._tell_state(snapshot)
         self._emit(
             model.Chosen(
                 rule=rule.name,
@@ -228,7 +259,7 @@ class Guard:
                 kind=victim.kind,
                 name=victim.name,
                 pids=tuple(process.pid for process in processes),
-                command=processes[0].command,
+                command=root.command,
                 freed=victim.freed,
                 need=choice.need,
                 why=victim.why,
@@ -238,57 +269,50 @@ class Guard:
                 scan_cpu_seconds=cost,
                 seconds=self._now() - began,
                 dry_run=self._dry_run,
+                root=root.name,
+                user=root.user,
+                group=root.group,
+                rss=root.anon + root.file + root.shmem,
+                oom_score=root.oom_score,
+                adjustment=root.adjustment,
+                cgroup=root.cgroup,
             )
         )
         self._refused = False
         if self._dry_run:
-            self._ladder.rest(self._now())
+            self.ladder.rest(self._now())
         else:
             if choice.writes:
                 self._writers.end(rule, self._now())
-            self._ladder.begin(index, victim.name, processes, victim.freed, available(snapshot), self._now())
+            self.ladder.begin(index, victim.name, processes, victim.freed, available(snapshot), self._now())
 
     def _whole(self, index: int, victim: Candidate, found: Scan, aside: frozenset[int]) -> list[Process]:
-        """All processes of the unit: with a family also those that were too small to be looked at, or were born
-        since."""
+        """All processes of the unit: with a family or a group also those that were too small to be looked at, or were
+        born since. Of the first, who stands for all in what is told, also what no selector asked for."""
+        rule = self.policy.rules[index]
         by_pid = {process.pid: process for process in found.processes}
         processes = [by_pid[pid] for pid in victim.pids]
-        if victim.kind != "process":
-            rule = self.policy.rules[index]
-            protects, apart = (
-                protection(rule, self.policy, by_pid, self._me, aside, self._user),
-                apartness(rule, self.policy),
-            )
-            known = set(by_pid)
-            processes += descendants(
-                self._machine.proc,
-                victim.pids,
-                known,
-                needs_of(self.policy, rule),
-                lambda process: protects(process) or apart(process),
-            )
-        return processes
+        processes[0] = self._known(processes[0])
+        if victim.kind == "process" and rule.unit != "group":
+            return processes
+        protects = protection(rule, self.policy, by_pid, self._me, aside, self._user)
+        wants = needs_of(self.policy, rule)
+        if rule.unit == "group" and victim.kind == "group":
+            return processes + group_of(self._machine.proc, processes[0].group, {*victim.pids}, wants, protects)
+        apart = apartness(rule, self.policy, by_pid)
+        return processes + descendants(
+            self._machine.proc, victim.pids, set(by_pid), wants, lambda process: protects(process) or apart(process)
+        )
 
-    # --- growth -------------------------------------------------------------------------------------------------
-
-    def _earlier(self) -> Scan | None:
-        """The newest kept scan that is old enough to tell growth from."""
-        now = clock.since_boot()
-        return next((kept for kept, _ in reversed(self._baselines) if now - kept.time >= BASELINE_MIN), None)
-
-    def _keep_baseline(self, snapshot: Snapshot) -> None:
-        left, total = available(snapshot), snapshot.memory.total
-        if self._baselines:
-            kept, then = self._baselines[-1]
-            if left > then:
-                # It has recovered: a fall from here is the next one.
-                self._baselines = (*self._baselines[:-1], (kept, left))
-                return
-            age = clock.since_boot() - kept.time
-            fell = (then - left) / total
-            if not (age >= BASELINE_MIN and fell >= (BASELINE_FALL if age < BASELINE_AGE else BASELINE_FALL / 5)):
-                return
-        self.prepare(snapshot)
+    def _known(self, process: Process) -> Process:
+        proc, pid = self._machine.proc, process.pid
+        told = "cmdline" in self.policy.tell or self.ladder.runs
+        return replace(
+            process,
+            oom_score=process.oom_score or kernel.number(proc, pid, "oom_score"),
+            cgroup=process.cgroup or kernel.cgroup(proc, pid),
+            command=process.command or (kernel.command(proc, pid) if told else ""),
+        )
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Looks at the processes while there is time: for growth, and for the watchdog to know whom to kill."""
@@ -297,7 +321,7 @@ class Guard:
             found = self.look(rule, snapshot, patient=False)
         except OSError:
             return
-        self._baselines = (*self._baselines[-1:], (found, available(snapshot)))
+        self._growth.keep(found, available(snapshot))
         victim = choose(
             rule, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
         ).victim
@@ -307,30 +331,33 @@ class Guard:
 
     # --- running ------------------------------------------------------------------------------------------------
 
-    def arm(self) -> bool:
-        """Asks the kernel to wake the loop when a stall begins. Whether it does."""
-        wanted = trigger_of(self.policy)
-        if wanted and self._machine.live:
-            self._trigger = open_trigger(f"{self._machine.proc}/pressure/memory", *wanted)
-            if self._trigger is not None:
-                self._poller.register(self._trigger, POLLPRI | POLLERR)
-                self._meminfo = os.open(f"{self._machine.proc}/meminfo", os.O_RDONLY | os.O_CLOEXEC)
-        return self._trigger is not None or wanted is None
-
-    def run(self, wake: int, stopped: Callable[[], bool]) -> None:
-        """Cycles until told to stop.
-
-        Args:
-            wake: A descriptor that becomes readable when there is something to stop for.
-            stopped: Whether that is so.
-        """
-        self._wake = wake
-        self._poller.register(wake, POLLIN)
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Cycles until told to stop."""
         while not stopped():
             pause = self.cycle()
             if self.show and self._last:
                 self.show(self.state())
-            self._wait(pause)
+            well = self._last if all(state == QUIET for state in self._states) and not self.show else None
+            self.wake.wait(pause, self.ladder.pidfds(), well, self.engine.fill_rate, self._alive)
+
+    def emergency(self, snapshot: Snapshot) -> float:
+        """Bytes available below which a guard that hangs kills: the lowest level at which a rule acts; a fiftieth of
+        memory where no rule names one. In a dry run memory is never short enough."""
+        if self._dry_run:
+            return 0.0
+        total = snapshot.memory.total
+        levels = [level for rule in self.policy.rules if (level := level_of(rule.when, total)) is not None]
+        return min(levels, default=total / 50)
+
+    def listen(self) -> None:
+        """Takes the courier's answers."""
+        assert self.link is not None
+        for request, status in self.link.answers():
+            self.ladder.ran(request, status, self._now())
+        if not self.link.alive:
+            self.wake.off(self.link.fd)
+            self.ladder.runs = False
+            self._emit(model.Trouble("the courier has ended: no command is run and nothing is announced any more"))
 
     def _alive(self, pause: float) -> None:
         if self.watchdog:
@@ -347,52 +374,9 @@ class Guard:
         share = available(self._last) / memory.total
         return f"{size(available(self._last))} of {size(memory.total)} available ({share:.0%}), {swapped} | {states}"
 
-    def _wait(self, pause: float) -> None:
-        dying = self._ladder.pidfds()
-        for pidfd in dying:
-            self._poller.register(pidfd, POLLIN)
-        # A hold or a repeated warning comes of time alone, whatever memory does.
-        calm = pause >= CALM and self.engine.triggers and all(state == QUIET for state in self._states)
-        if calm and self._dozes and not self.show and self._last:
-            events = doze(self._poller, self._meminfo, self._last, pause, self.engine.fill_rate, self._alive)
-        else:
-            self._alive(pause)
-            # Rounded up: a pause of 0.4 ms must not become a loop that never sleeps.
-            events = self._poller.poll(int(pause * 1000) + 1)
-        for fd, happened in events:
-            if fd == self._wake:
-                os.read(fd, 64)  # which signals they were is known by now
-            elif fd != self._trigger:
-                continue
-            elif happened & POLLERR:
-                self._poller.unregister(fd)
-                self._trigger = None
-            else:
-                self._armed_until = self._now() + ARMED
-        for pidfd in dying:
-            self._poller.unregister(pidfd)
-
 
 def ranked(choice: Choice) -> tuple[model.Ranked, ...]:
     """A choice's ranking as events tell it."""
     return tuple(
         model.Ranked(c.kind, c.name, c.pids[:RANKED_PIDS], round(c.score, 1), c.freed, c.why) for c in choice.ranking
     )
-
-
-def trigger_of(policy: Policy) -> tuple[str, float, float] | None:
-    """The pressure trigger (line, stall, window; seconds) that wakes before any rule about memory stalls can fire,
-    or None if there is no such rule.
-
-    A rule needs a share of its window stalled; some second of that window is stalled by at least that share, and the
-    trigger goes off at half of it.
-    """
-    lines, shares = set(), []
-    for rule in policy.rules:
-        for comparison in comparisons(rule):
-            if comparison.metric.startswith("psi.memory.") and METRICS[comparison.metric].kind in (STALL, AVERAGE):
-                lines.add(comparison.metric.split(".")[2])
-                shares.append(comparison.threshold)
-    if not shares:
-        return None
-    return "some" if "some" in lines else "full", min(max(min(shares) / 2, 0.02), 0.5), 1.0

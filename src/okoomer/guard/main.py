@@ -1,22 +1,20 @@
 """The second stage: the lean process that stays.
 
 `okoomer run` reads and checks the policy with parsers that are far too heavy to keep, compiles it to plain tuples
-and executes this in its place. See `launch`, which runs in the front, and `main`, which does not return.
+and executes this in its place (see `launch`).
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import sys
-from fcntl import LOCK_EX, LOCK_NB, flock
-from marshal import dumps, loads
-from time import sleep
+from errno import ENOSPC
 
 from okoomer import __version__
 from okoomer.events import model
-from okoomer.events.ring import Ring
+from okoomer.events.ring import Held, Ring
 from okoomer.guard.ladder import Ladder
+from okoomer.guard.launch import Options, options_of
 from okoomer.guard.loop import Guard
 from okoomer.guard.rehearsal import rehearse
 from okoomer.guard.sense import Sense, Unreadable, wants_of
@@ -24,76 +22,59 @@ from okoomer.guard.tell import Notify, Tell
 from okoomer.guard.victim import Hands, Reaper, hasten
 from okoomer.guard.watchdog import Watchdog
 from okoomer.kernel.machine import LIVE
-from okoomer.kernel.syscalls import disable_huge_pages, lock_memory, set_name
-from okoomer.policy.choose import level_of
-from okoomer.policy.engine import FILL_RATE
-from okoomer.policy.model import CLASSES, Policy
-from okoomer.record import Record, from_plain, to_plain
+from okoomer.kernel.statm import KEPT
+from okoomer.kernel.syscalls import lock_memory, set_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
+    from signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
     from typing import NoReturn
+
+    from okoomer.events.earlyoom import Voice
+    from okoomer.guard.reload import Reloads
 else:
-    from _signal import SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
+    from _signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
 
 DONE, CANNOT = 0, 3
-
-
-class Options(Record):
-    """What the front hands to the guard. `source` is where the policy came from; memory of this machine can fall by
-    `fill_rate` bytes per second."""
-
-    policy: Policy
-    source: str
-    runtime_dir: str
-    as_json: bool = False
-    dry_run: bool = False
-    fill_rate: float = FILL_RATE
-
-
-#: What is read from the inherited descriptor is run without the site module and its directories, so that what the
-#: interpreter loads is this package and the standard library. `-m` would load runpy, 0.6 MiB, for good.
-_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[2]); from okoomer.guard.main import main; main(int(sys.argv[1]))"
-
-
-def launch(options: Options) -> NoReturn:
-    """Replaces the present process by the guard.
-
-    Raises:
-        OSError: It cannot be executed.
-    """
-    disable_huge_pages()
-    fd = os.memfd_create("okoomer-policy")
-    os.write(fd, dumps(to_plain(options)))
-    os.lseek(fd, 0, os.SEEK_SET)
-    os.set_inheritable(fd, True)
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(fd), package])
 
 
 def main(fd: int) -> NoReturn:
     """Runs the guard that a descriptor describes, until it is told to stop."""
     with open(fd, "rb") as file:
-        options: Options = from_plain(loads(file.read()), {**CLASSES, "Options": Options})
+        options = options_of(file.read())
+    # Standard input is never read: one descriptor less.
+    os.close(0)
     os._exit(run(options))
 
 
 def run(options: Options) -> int:
     """Guards this machine; the exit code."""
     set_name("okoomer")
-    lock = hold(options.runtime_dir)
-    if isinstance(lock, str):
-        return complain(lock)
+    held = hold(options.runtime_dir)
+    if isinstance(held, str):
+        return complain(held)
     lacks = []
-    try:
-        ring = Ring(f"{options.runtime_dir}/ring")
-    except OSError as error:
-        ring, lacks = None, [f"events are not kept: {options.runtime_dir}/ring: {error.strerror}"]
-    tell = Tell(ring, options.as_json, live=os.isatty(2))
+    ring = held if isinstance(held, Ring) else None
+    if isinstance(held, OSError):
+        lacks.append(f"events are not kept: {options.runtime_dir}/ring: {held.strerror}")
+    link = None
+    if options.answers >= 0 and ring:
+        from okoomer.guard.link import Link
+
+        link = Link(options.wake, options.answers)
+    elif options.answers >= 0:
+        os.close(options.answers)  # without events a courier has nothing to do, and ends
+    tell = Tell(
+        ring,
+        options.as_json,
+        live=os.isatty(2),
+        voice=voice_of(options),
+        syslog=options.syslog,
+        told=link.told if link else None,
+    )
 
     policy, machine, me = options.policy, LIVE, os.getpid()
-    sense = Sense(machine, wants_of(policy))
+    sense = Sense(machine, wants_of(policy), memory_pressure=policy.pressure)
     try:
         snapshot = sense.snapshot()
     except Unreadable as error:
@@ -102,24 +83,30 @@ def run(options: Options) -> int:
     lacks += rehearse(machine, policy, sense, me)
     stand_first()
     # Not before the rehearsal: its child would share the handlers and the pipe.
-    stop: list[str] = []
-    wake, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    set_wakeup_fd(waker, warn_on_full_buffer=False)
+    caught: list[str] = []
+    bell = doorbell()
+    set_wakeup_fd(bell, warn_on_full_buffer=False)
     names = {int(SIGTERM): "SIGTERM", int(SIGINT): "SIGINT", int(SIGHUP): "SIGHUP"}
     for number in names:
-        signal(number, lambda number, _frame: stop.append(names[number]))
+        signal(number, lambda number, _frame: caught.append(names[number]))
+    signal(SIGCHLD, SIG_IGN)  # the courier is a child: nobody waits for its end
 
     reaper = Reaper()
     hands = Hands(machine.proc, reaper)
-    ladder = Ladder(hands, tell, policy.rules)
-    guard = Guard(machine, policy, sense, ladder, tell, me, options.dry_run)
-    # In a dry run memory is never short enough for it to kill.
-    short = 0.0 if options.dry_run else emergency(policy, snapshot.memory.total)
+    ladder = Ladder(hands, tell, policy)
+    guard = Guard(machine, policy, sense, ladder, tell, me, options.dry_run, keep=0 if options.voice else KEPT)
     guard.engine.fill_rate = options.fill_rate
-    guard.watchdog = Watchdog(machine, hands, short, tell)
+    if link:
+        guard.link, ladder.runs = link, True
+        guard.wake.on(link.fd, guard.listen)
+    elif policy.runs:
+        lacks.append("there is no courier: no command is run and nothing is announced")
+    guard.watchdog = Watchdog(machine, hands, tell)
+    guard.watchdog.short = guard.emergency(snapshot)
     guard.notify = Notify()
-    guard.show = tell.state if os.isatty(2) and not options.as_json else None
-    triggers = guard.arm()
+    guard.thorough = bool(options.voice)
+    guard.show = tell.state if os.isatty(2) and not options.as_json and not options.voice else None
+    triggers = guard.wake.arm(policy.pressure)
     guard.prepare(snapshot)
 
     # From here on the process holds what it needs: nothing is imported, and no page has to come from a disk again.
@@ -150,10 +137,38 @@ def run(options: Options) -> int:
         tell(model.Trouble(lack))
     guard.notify(f"READY=1\nSTATUS=guards by policy {policy.name}")
     guard.watchdog.start()
-    guard.run(wake, lambda: bool(stop))
+    guard.wake.on(bell, lambda: os.read(bell, 64))
+    reloads: Reloads | None = None
+
+    def interrupted() -> bool:
+        return bool(caught) or bool(reloads and reloads.due)
+
+    while True:
+        guard.run(interrupted)
+        while "SIGHUP" in caught:
+            caught.remove("SIGHUP")
+            if reloads is None:
+                from okoomer.guard.reload import Reloads  # most guards never need it
+
+                reloads = Reloads(machine, guard, options.front, tell)
+            reloads.ask()
+        if caught:
+            break
+        if reloads and reloads.due and reloads.take():
+            guard.wake.on(bell, lambda: os.read(bell, 64))
+            gc.collect()
     guard.notify("STOPPING=1")
-    tell(model.Stopped(stop[0]))
+    tell(model.Stopped(caught[0]))
     return DONE
+
+
+def voice_of(options: Options) -> Voice | None:
+    """Another daemon's words for the same events; only who speaks them pays for them."""
+    if options.voice != "earlyoom":
+        return None
+    from okoomer.events.earlyoom import Limits, Voice
+
+    return Voice(Limits(*options.limits))
 
 
 def stand_first() -> None:
@@ -169,41 +184,33 @@ def stand_first() -> None:
         pass  # then the kernel may end it like anybody else
 
 
-def hold(runtime_dir: str) -> int | str:
-    """Takes the lock that only one guard can hold, for as long as the process lives: its descriptor, or why not."""
-    path = f"{runtime_dir}/guard.lock"
+def doorbell() -> int:
+    """A pipe with both ends in one descriptor: what is written to it wakes whoever polls it."""
+    out, into = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    both = os.open(f"/proc/self/fd/{out}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.close(out)
+    os.close(into)
+    return both
+
+
+def hold(runtime_dir: str) -> Ring | OSError | str:
+    """The ring that only one guard can write, and holds as long as it lives; why it cannot be made; or, in words, why
+    there must not be another guard."""
     try:
         os.makedirs(runtime_dir, 0o750, exist_ok=True)
         if os.stat(runtime_dir).st_uid != os.geteuid():
             return f"{runtime_dir}: belongs to somebody else; choose another place with --runtime-dir"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as error:
+        return f"{runtime_dir}: {error.strerror}; choose another place with --runtime-dir"
+    path = f"{runtime_dir}/ring"
+    try:
+        return Ring(path)
+    except Held as error:
+        return f"okoomer is running already as pid {error.pid or 'unknown'} (see {path})"
+    except OSError as error:
+        if error.errno == ENOSPC:
+            return error
         return f"{path}: {error.strerror}; choose another place with --runtime-dir"
-    if not taken(fd):
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-        os.close(fd)
-        return f"okoomer is running already as pid {holder or 'unknown'} (see {path})"
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
-
-
-def taken(fd: int) -> bool:
-    """Takes a lock. Whoever only looks whether it is held has it for an instant, so it is tried for a moment."""
-    for _ in range(10):
-        try:
-            flock(fd, LOCK_EX | LOCK_NB)
-            return True
-        except OSError:
-            sleep(0.01)
-    return False
-
-
-def emergency(policy: Policy, total: int) -> float:
-    """Bytes available below which a guard that hangs kills: the lowest level at which a rule acts; a fiftieth of
-    memory where no rule names one."""
-    levels = [level for rule in policy.rules if (level := level_of(rule.when, total)) is not None]
-    return min(levels, default=total / 50)
 
 
 def complain(text: str) -> int:

@@ -87,7 +87,7 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
         choose(rule, policy, snapshot, flooded.processes, me, flood=flooded.flood)
         choose(rule, policy, snapshot, (replace(process, fills=1e15),), me, flood=1e15)
         harsh = replace(rule, steps=(Step("warn"), Step("term", 0.02), Step("kill")))
-        ladder = Ladder(Hands(machine.proc, None), events.append, (harsh,))
+        ladder = Ladder(Hands(machine.proc, None), events.append, replace(policy, rules=(harsh,)))
         fired = Verdict(0.0, (RuleVerdict(rule.name, FIRED, verdict.rules[0].values),), 0, (), 0.0)
         began = now = clock.monotonic()
         ladder.begin(0, process.name, [process], 0, available(snapshot), now)

@@ -64,7 +64,7 @@ def scan(
         proc: Where /proc is.
         now: Seconds since boot.
         swap_used: Bytes of swap in use: what a process might have there besides what is resident.
-        wants: Kinds of selectors for which more has to be read (`cmdline`, `exe`, `unit`, `cgroup`, `oom_score`).
+        wants: Kinds of selectors for which more has to be read (`cmdline`, `exe`, `unit`...), and `oom_score`.
         floor: Bytes below which nobody is looked at closely.
         earlier: A scan some seconds ago, from which growth is taken.
         me: Our own pid: it and its ancestors are known whatever their size, so that they can be left alone.
@@ -104,6 +104,7 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
         name=stat.name,
         started=stat.started,
         user=status.user if status else 0,
+        group=stat.group,
         session=stat.session,
         terminal=stat.terminal,
         threads=stat.threads,
@@ -117,6 +118,9 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
         command=kernel.command(proc, pid) if "cmdline" in wants else "",
         executable=kernel.executable(proc, pid) if "exe" in wants else "",
         cgroup=kernel.cgroup(proc, pid) if wants & {"unit", "cgroup"} else "",
+        environment=kernel.environment(proc, pid) if "environ" in wants else "",
+        directory=kernel.directory(proc, pid) if "cwd" in wants else "",
+        cgroup1=kernel.named_cgroup(proc, pid) if "cgroup1" in wants else "",
     )
 
 
@@ -126,6 +130,31 @@ def still(proc: str, process: Process) -> bool:
         return kernel.stat(proc, process.pid).started == process.started
     except (OSError, ValueError, IndexError):
         return False
+
+
+def group_of(
+    proc: str,
+    group: int,
+    known: set[int],
+    wants: frozenset[str],
+    leave: Callable[[Process], object] = lambda process: False,
+) -> list[Process]:
+    """The processes of a process group that are not known yet, without those that `leave` is true of.
+
+    Raises:
+        OSError: /proc cannot be listed.
+    """
+    found = []
+    for pid in kernel.pids(proc):
+        try:
+            if int(pid) in known or kernel.stat(proc, pid).group != group:
+                continue
+        except (OSError, ValueError, IndexError):
+            continue
+        process = look(proc, int(pid), wants)
+        if process and not leave(process):
+            found.append(process)
+    return found
 
 
 def descendants(

@@ -28,10 +28,19 @@ class Unreadable(Exception):
 
 class Sense:
     """Reads a machine again and again. After the first reading nothing that is unreadable stops it: the last good
-    reading stands and `troubles` says so."""
+    reading stands and `troubles` says so.
+
+    Args:
+        wants: What is read beyond memory and swap, of EVERYTHING.
+        memory_pressure: The file that holds memory's pressure, if not the machine's own.
+    """
 
     def __init__(
-        self, machine: Machine, wants: Iterable[str] = EVERYTHING, now: Callable[[], float] = clock.monotonic
+        self,
+        machine: Machine,
+        wants: Iterable[str] = EVERYTHING,
+        now: Callable[[], float] = clock.monotonic,
+        memory_pressure: str = "",
     ) -> None:
         proc, wants = machine.proc, frozenset(wants)
         self._machine = machine
@@ -41,7 +50,9 @@ class Sense:
         self._swaps = Source(f"{proc}/swaps", swaps.parse)
         self._paging = Source(f"{proc}/vmstat", vmstat.parse, 16384, pieces=True) if "paging" in wants else None
         self._pressure = {
-            resource: Source(f"{proc}/pressure/{resource}", pressure.parse, 512)
+            resource: Source(
+                (resource == "memory" and memory_pressure) or f"{proc}/pressure/{resource}", pressure.parse, 512
+            )
             for resource in ("memory", "io", "cpu")
             if f"{resource}_pressure" in wants
         }
@@ -112,10 +123,16 @@ class Sense:
             self._swap_total, self._devices_read = swap.total, time
         return zram.read_all(self._devices) if self._devices else None
 
+    def close(self) -> None:
+        """Gives back its descriptors."""
+        for source in (self._memory, self._arc, self._swaps, *self._pressure.values(), self._paging):
+            if source:
+                source.close()
+
 
 def wants_of(policy: Policy) -> frozenset[str]:
     """The facts that a policy's metrics are read from, so that nothing else is read."""
-    wants = set()
+    wants = {"paging"} if "kernel_kills" in policy.tell else set()
     for rule in policy.rules:
         for comparison in comparisons(rule):
             family, _, rest = comparison.metric.partition(".")

@@ -1,4 +1,4 @@
-"""Telling: each event into the ring, and as a line for whoever reads along. It never waits for a reader."""
+"""Telling: each event into the ring, and as lines for whoever reads along. It never waits for a reader."""
 
 from __future__ import annotations
 
@@ -8,14 +8,28 @@ from _thread import allocate_lock
 from select import POLLOUT, poll
 from time import time
 
+from okoomer.events.model import DEBUG, ERROR, INFO, WARNING
 from okoomer.events.ring import Ring
 from okoomer.events.text import line, sentence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import TypeAlias
+
     from okoomer.record import Record
 
-JOURNAL = "/run/systemd/journal/socket"
+    #: Gives the lines of an event: stream (1 or 2), style, and the text without an end of line.
+    Voice: TypeAlias = Callable[[Record], Iterable[tuple[int, str, str]]]
+
+JOURNAL, SYSLOG = "/run/systemd/journal/socket", "/dev/log"
+#: On a terminal a style has a colour.
+COLOURS = {"warn": "\033[33m", "fatal": "\033[31m", "debug": "\033[2m"}
+RESET = "\033[0m"
+#: In the system's log it has a priority; what has none goes to its stream.
+PRIORITIES = {"fatal": ERROR, "warn": WARNING, "info": INFO, "debug": DEBUG}
+#: syslog(3), LOG_DAEMON.
+DAEMON = 3
 #: A pipe that polls writable takes this much without waiting (pipe(7), PIPE_BUF).
 AT_ONCE = 4096
 
@@ -43,7 +57,7 @@ class Stream:
         self._poller = poll()
         self._poller.register(self.fd, POLLOUT)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, end: str = "\n") -> None:
         """Writes one line, if that is possible now. Longer lines are written in pieces."""
         if not self.flush():
             self.lost += 1
@@ -51,7 +65,7 @@ class Stream:
         if self.lost and self._count:
             text = f"({self.lost} lines were lost: nobody read them)\n{text}"
         self.lost = 0
-        self._waiting = text.encode("utf-8", "backslashreplace") + b"\n"
+        self._waiting = (text + end).encode("utf-8", "backslashreplace")
         self.flush()
 
     def glimpse(self, text: str) -> None:
@@ -80,14 +94,31 @@ class Tell:
         ring: Where the latest are kept, or None.
         as_json: JSON lines on standard output instead of sentences on standard error.
         live: Keep a line with the present state below the sentences (a terminal).
+        voice: Whose lines are written, on both streams, instead of sentences or JSON.
+        syslog: A voice's lines go to the system's log, where there is one.
+        told: Called when an event is in the ring.
     """
 
-    def __init__(self, ring: Ring | None, as_json: bool, live: bool = False) -> None:
+    def __init__(
+        self,
+        ring: Ring | None,
+        as_json: bool,
+        live: bool = False,
+        voice: Voice | None = None,
+        syslog: bool = False,
+        told: Callable[[], None] | None = None,
+    ) -> None:
+        as_json = as_json and not voice
         self._ring = ring
+        self._told = told
+        self._voice = voice
         self._json = as_json
         self._stream = Stream(1 if as_json else 2, count=not as_json)
-        self._live = live and not as_json
-        self._journal = None if as_json else journal()
+        self._other = Stream(1, count=True) if voice else None
+        self._coloured = [fd for fd in (1, 2) if voice and os.isatty(fd) and "NO_COLOR" not in os.environ]
+        self._syslog = Syslog("earlyoom") if voice and syslog else None
+        self._live = live and not as_json and not voice
+        self._journal = None if as_json or voice else journal()
         self._prefixed = not as_json and "JOURNAL_STREAM" in os.environ
         self._sequence = 0
         # The watchdog speaks while the loop hangs, perhaps in the middle of a line.
@@ -122,6 +153,12 @@ class Tell:
         text = line(event, at, sequence)
         if self._ring:
             self._ring.write(text)
+            if self._told:
+                self._told()
+        if self._voice:
+            for fd, style, words in self._voice(event):
+                self._speak(fd, style, words)
+            return
         if self._json:
             self._stream.write(text)
             return
@@ -129,6 +166,19 @@ class Tell:
         if self._journal and self._to_journal(type(event).__name__.lower(), priority, said, text):
             return
         self._stream.write(("\r\033[K" if self._live else "") + (f"<{priority}>" if self._prefixed else "") + said)
+
+    def _speak(self, fd: int, style: str, text: str) -> None:
+        """One line of a voice."""
+        priority = PRIORITIES.get(style)
+        if self._syslog and priority is not None and self._syslog.send(priority, text):
+            return
+        stream = self._other if fd == 1 and self._other else self._stream
+        colour = COLOURS.get(style) if fd in self._coloured else None
+        if colour:
+            # After the end of the line, so that the line is the same text from its beginning to its end.
+            stream.write(colour + text, end=f"\n{RESET}")
+        else:
+            stream.write(text)
 
     def _to_journal(self, kind: str, priority: int, said: str, text: str) -> bool:
         """systemd's native protocol: one datagram with a field a line; none of them holds a newline."""
@@ -164,6 +214,33 @@ def connected(address: str) -> socket | None:
         connection.close()
         return None
     return connection
+
+
+class Syslog:
+    """The system's log, as syslog(3) speaks to it. Looked for anew when it has gone.
+
+    Args:
+        name: Who speaks.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._head = f"{name}[{os.getpid()}]"
+        self._socket = connected(SYSLOG)
+
+    def send(self, priority: int, text: str) -> bool:
+        """Writes one line; False if nobody takes it."""
+        datagram = f"<{DAEMON << 3 | priority}>{self._head}: {text}".encode("utf-8", "backslashreplace")
+        for _ in range(2):
+            if self._socket:
+                try:
+                    self._socket.send(datagram, MSG_DONTWAIT)
+                    return True
+                except BlockingIOError:
+                    return False
+                except OSError:
+                    self._socket.close()
+            self._socket = connected(SYSLOG)
+        return False
 
 
 class Notify:

@@ -74,6 +74,18 @@ class Hands:
             return None
         return Victim(process.pid, pidfd, self._proc, self._reaper)
 
+    def leave_to_kernel(self) -> None:
+        """Has the kernel's own killer end somebody (Documentation/admin-guide/sysrq.rst, `f`).
+
+        Raises:
+            OSError: It is not permitted.
+        """
+        fd = os.open(f"{self._proc}/sysrq-trigger", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"f")
+        finally:
+            os.close(fd)
+
 
 def hasten(threads: list[int]) -> None:
     """Lets dying threads go first. A process tears down its memory on its own CPU time: at nice 19 on busy CPUs that

@@ -37,16 +37,16 @@ class Watchdog:
     """Args:
     machine: Whose meminfo is read.
     hands: Seizes and kills.
-    short: Bytes available below which a hanging loop is an emergency.
     emit: Takes the event.
     """
 
     def __init__(
-        self, machine: Machine, hands: Hands, short: float, emit: Callable[[Record], None], patience: float = PATIENCE
+        self, machine: Machine, hands: Hands, emit: Callable[[Record], None], patience: float = PATIENCE
     ) -> None:
         self._memory = Source(f"{machine.proc}/meminfo", meminfo.parse)
         self._hands = hands
-        self._short = short
+        #: Bytes available below which a hanging loop is an emergency.
+        self.short = 0.0
         self._emit = emit
         self._patience = patience
         self._expected = self._deadline = float("inf")
@@ -78,7 +78,7 @@ class Watchdog:
         found = self._memory.read()
         name, processes = self.best
         killed = 0
-        if found and found[0].available < self._short:
+        if found and found[0].available < self.short:
             for process in processes:
                 victim = self._hands.seize(process)
                 if victim:

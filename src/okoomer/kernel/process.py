@@ -27,6 +27,7 @@ class Stat(Record):
     name: str
     state: str
     parent: int
+    group: int
     session: int
     terminal: bool
     kernel_thread: bool
@@ -61,6 +62,7 @@ def parse_stat(text: bytes) -> Stat:
         name=text_of(text[opening + 1 : closing]),
         state=text_of(fields[0]),
         parent=whole(fields[1]),
+        group=whole(fields[2]),
         session=whole(fields[3]),
         terminal=fields[4] != b"0",
         kernel_thread=bool(whole(fields[6]) & PF_KTHREAD),
@@ -106,6 +108,14 @@ def parse_cgroup(text: bytes) -> str:
     return text_of(named)
 
 
+def parse_named_cgroup(text: bytes) -> str:
+    """The path in a hierarchy of version 1 that has a name and no controller (systemd's own), or ''."""
+    for line in text.splitlines():
+        if b":name=" in line:
+            return text_of(line.split(b":", 2)[2])
+    return ""
+
+
 def pids(proc: str) -> Iterator[str]:
     """The processes, as names of directories.
 
@@ -147,6 +157,23 @@ def command(proc: str, pid: int | str) -> str:
         return ""
 
 
+def environment(proc: str, pid: int | str) -> str:
+    """What the process was started with, spaces between the variables, at most 32 KiB of it; empty where it may not be
+    seen."""
+    try:
+        return text_of(read(f"{proc}/{pid}/environ", 32768).replace(b"\0", b" ").strip())
+    except OSError:
+        return ""
+
+
+def directory(proc: str, pid: int | str) -> str:
+    """The directory in which it works, or '' where it may not be seen."""
+    try:
+        return os.readlink(f"{proc}/{pid}/cwd")
+    except OSError:
+        return ""
+
+
 def executable(proc: str, pid: int | str) -> str:
     """The path of the program, or '' where it may not be seen."""
     try:
@@ -159,6 +186,14 @@ def cgroup(proc: str, pid: int | str) -> str:
     """The cgroup's path with its leading slash, or ''."""
     try:
         return parse_cgroup(read(f"{proc}/{pid}/cgroup"))
+    except OSError:
+        return ""
+
+
+def named_cgroup(proc: str, pid: int | str) -> str:
+    """The cgroup's path in a named hierarchy of version 1, or ''."""
+    try:
+        return parse_named_cgroup(read(f"{proc}/{pid}/cgroup"))
     except OSError:
         return ""
 

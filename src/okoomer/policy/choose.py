@@ -8,10 +8,12 @@ oom_score_adj makes a process of 5 MiB beat one of 5 GiB.
 from __future__ import annotations
 
 from okoomer.policy.family import Unit, ancestors, families
-from okoomer.policy.metrics import available
-from okoomer.policy.model import And, Comparison, Held, Not
+from okoomer.policy.metrics import AVAILABLE, USER_AVAILABLE, available
+from okoomer.policy.model import POINTED, And, Comparison, Held, Not
 from okoomer.policy.ownerless import VAIN_SECONDS, fills_of, floods, is_clear, ownerless, unknown_writer, writer
+from okoomer.policy.scale import LAST, ORDINARY, PREFERRED, Candidate, Scale
 from okoomer.policy.select import matcher
+from okoomer.policy.session import holders, is_shell
 from okoomer.record import Record, replace
 from okoomer.units import MIB, size
 
@@ -20,33 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from okoomer.facts import Process, Snapshot
-    from okoomer.policy.model import Condition, Policy, Rule
+    from okoomer.policy.model import Condition, Instead, Points, Policy, Rule
 
 #: oom_score_adj of those whom the kernel never kills (Documentation/filesystems/proc.rst, 3.1).
 NEVER = -1000
-#: Tiers, taken in this order whatever the size.
-PREFERRED, ORDINARY, LAST = 0, 1, 2
-#: A unit is the culprit if it grew by this share of all growth, and in this many seconds by an eighth of the need.
-CULPRIT_SHARE = 0.5
-CULPRIT_SECONDS = 10.0
+#: What the courier calls itself. Whatever else is our child was so before this process became the guard.
+COURIER = "okoomer-courier"
 #: A part that frees this share of what the whole would is as good as the whole.
 NEARLY_ALL = 0.9
 #: So many ranked units are told.
 TOLD = 10
-
-
-class Candidate(Record):
-    """A unit that may end: `freed` bytes would come back, it grows by `growth` bytes per second (None: unknown)."""
-
-    kind: str
-    name: str
-    pids: tuple[int, ...]
-    freed: int
-    growth: float | None
-    tier: int
-    culprit: bool
-    score: float
-    why: str
 
 
 class Choice(Record):
@@ -76,9 +61,9 @@ def need_of(rule: Rule, snapshot: Snapshot) -> int:
 
 
 def level_of(condition: Condition, total: int) -> float | None:
-    """The bytes of mem.available below which a condition can hold, or None if it does not depend on them."""
+    """The bytes of available memory below which a condition can hold, or None if it does not depend on them."""
     if isinstance(condition, Comparison):
-        if condition.metric != "mem.available" or condition.operator not in ("<", "<="):
+        if condition.metric not in (AVAILABLE, USER_AVAILABLE) or condition.operator not in ("<", "<="):
             return None
         return condition.threshold * (total if condition.share else 1)
     if isinstance(condition, Held):
@@ -123,7 +108,7 @@ def choose(
     by_pid = {process.pid: process for process in processes}
     need, least = need_of(rule, snapshot), least_of(rule, snapshot.memory.total)
     protects = protection(rule, policy, by_pid, me, aside, user)
-    stands_apart, preferred = apartness(rule, policy), matcher(rule.prefer, policy.prefer)
+    stands_apart, preferred = apartness(rule, policy, by_pid), matcher(rule.prefer, policy.prefer)
 
     def untouchable(process: Process) -> bool:
         return bool(protects(process))
@@ -131,7 +116,7 @@ def choose(
     def apart(process: Process) -> bool:
         return bool(stands_apart(process))
 
-    if rule.unit == "process":
+    if rule.unit in ("process", "group"):
         units = [Unit("process", p, (p,), []) for p in by_pid.values() if not untouchable(p)]
     else:
         units = families(by_pid, untouchable, apart)
@@ -142,7 +127,7 @@ def choose(
             if p.pid not in whole and not untouchable(p) and preferred(p)
         ]
 
-    weigh = _Scale(rule, by_pid.values(), need)
+    weigh = Scale(rule, policy, by_pid.values(), need)
 
     def candidate(unit: Unit) -> Candidate:
         root = unit.root
@@ -159,9 +144,9 @@ def choose(
 
     ranked = sorted(
         ((candidate(unit), unit) for unit in units),
-        key=lambda pair: (pair[0].tier, not pair[0].culprit, -pair[0].score, pair[0].pids),
+        key=lambda pair: (pair[0].tier, not pair[0].culprit, -pair[0].score, -pair[0].rss, pair[0].pids),
     )
-    worth = [(found, unit) for found, unit in ranked if found.freed >= least]
+    worth = [(found, unit) for found, unit in ranked if found.freed >= least and found.score >= rule.least_score]
     ranking = tuple(found for found, _ in (worth or ranked)[:TOLD])
     if floods(flood, by_pid.values(), need):
         clear = is_clear(flood, by_pid.values())
@@ -175,7 +160,7 @@ def choose(
             )
             return Choice(None, ranking, need, least, refusal)
     if not worth:
-        return Choice(None, ranking, need, least, _nobody(ranking, least))
+        return Choice(None, ranking, need, least, _nobody(ranking, least, rule.least_score))
     best, unit = worth[0]
     homeless = ownerless(snapshot, by_pid.values())
     if (ended and homeless >= need) or (best.freed < need and best.freed < homeless // 4):
@@ -185,7 +170,10 @@ def choose(
             f"{'whoever wrote them has been ended' if ended else had}"
         )
         return Choice(None, ranking, need, least, refusal)
-    part = smallest(unit, max(need, least), least, lambda inner: weigh.candidate(inner, best.tier, ""))
+    if rule.unit == "group":
+        part = whole_group(unit, by_pid, me, untouchable)
+    else:
+        part = smallest(unit, max(need, least), least, lambda inner: weigh.candidate(inner, best.tier, ""))
     return Choice(best if part is unit else candidate(part), ranking, need, least)
 
 
@@ -208,6 +196,8 @@ def protection(
             return "init"
         if process.pid in above:
             return "okoomer itself" if process.pid == me else "a parent of okoomer"
+        if process.parent == me and process.name == COURIER:
+            return "a part of okoomer"
         if process.adjustment <= NEVER:
             return "oom_score_adj -1000"
         if process.pid in aside:
@@ -220,16 +210,39 @@ def protection(
     return protects
 
 
-def apartness(rule: Rule, policy: Policy) -> Callable[[Process], str]:
-    """A function that says why a process comes last and is no part of its parent's family, or ''."""
+def apartness(rule: Rule, policy: Policy, processes: dict[int, Process]) -> Callable[[Process], str]:
+    """A function that says why a process comes last and is no part of its parent's family, or ''.
+
+    Args:
+        processes: By pid: how they stand to each other says which of them hold a session together.
+    """
     comes_last, supervises = matcher(rule.avoid, policy.avoid), matcher(policy.supervisors)
+    held = holders(processes) if sees_sessions(rule, policy) else None
 
     def stands_apart(process: Process) -> str:
-        # A session leader with a terminal is a shell that somebody types into, whatever its name.
-        shell = process.terminal and process.pid == process.session
-        return comes_last(process) or supervises(process) or ("a shell with a terminal" if shell else "")
+        if written := comes_last(process) or supervises(process):
+            return written
+        if held is None:
+            return ""
+        return "a shell with a terminal" if is_shell(process) else held.get(process.pid, "")
 
     return stands_apart
+
+
+def sees_sessions(rule: Rule, policy: Policy) -> bool:
+    """Whether it counts who holds a session together: not where a policy knows neither families nor supervisors, and
+    so judges each process by itself alone."""
+    return rule.unit == "family" or bool(policy.supervisors)
+
+
+def whole_group(unit: Unit, processes: dict[int, Process], me: int, untouchable: Callable[[Process], bool]) -> Unit:
+    """A process with all of its process group that may be touched. Our own group is never a unit, nor is one that is
+    led from outside this PID namespace, whose number (0) would mean our own to kill(2)."""
+    group, ours = unit.root.group, processes[me].group if me in processes else 0
+    if group in (0, ours):
+        return unit
+    others = (p for p in processes.values() if p.group == group and p is not unit.root and not untouchable(p))
+    return Unit("group", unit.root, (unit.root, *others), [])
 
 
 def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidate]) -> Unit:
@@ -265,71 +278,6 @@ def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidat
     return unit
 
 
-class _Scale:
-    """Weighs units by the rule's rank."""
-
-    def __init__(self, rule: Rule, processes: Iterable[Process], need: int) -> None:
-        self._rule = rule
-        self._need = need
-        everyone = list(processes)
-        self._growth = sum(max(0.0, process.growth or 0.0) for process in everyone)
-        self._shared = sorted((p for p in everyone if p.shmem), key=lambda p: -p.shmem)
-
-    def candidate(self, unit: Unit, tier: int, because: str) -> Candidate:
-        members = unit.members()
-        freed = sum(p.anon + p.swap for p in members) + self._private_shmem(members)
-        known = [p.growth for p in members if p.growth is not None]
-        growth = sum(known) if known else None
-        share = (growth or 0) / self._growth if self._growth else 0.0
-        culprit = (
-            self._rule.rank == "freed"
-            and freed >= self._need
-            and share >= CULPRIT_SHARE
-            and 8 * CULPRIT_SECONDS * (growth or 0) >= self._need
-        )
-        why = [f"{size(freed)} would come back"]
-        if growth and share >= 0.05:
-            why.append(f"grows by {size(growth)}/s, {share:.0%} of all growth")
-        if culprit:
-            why.append("the culprit")
-        if because:
-            why.append(("comes last: " if tier == LAST else "preferred by ") + because)
-        count = f" and {len(members) - 1} more" if len(members) > 1 else ""
-        return Candidate(
-            kind=unit.kind,
-            name=unit.root.name + count,
-            pids=tuple(p.pid for p in members),
-            freed=freed,
-            growth=growth,
-            tier=tier,
-            culprit=culprit,
-            score=self._score(members, freed, growth),
-            why="; ".join(why),
-        )
-
-    def _score(self, members: list[Process], freed: int, growth: float | None) -> float:
-        rank = self._rule.rank
-        if rank == "rss":
-            return sum(p.anon + p.file + p.shmem for p in members)
-        if rank == "growth":
-            return growth or 0.0
-        if rank == "oom_score":
-            return max(p.oom_score for p in members)
-        # Whoever lowered its oom_score_adj asked to be taken later, in that proportion.
-        lowered = min(0, max(p.adjustment for p in members)) / 1000
-        return (sum(p.swap for p in members) if rank == "swap" else freed) * (1 + lowered)
-
-    def _private_shmem(self, members: list[Process]) -> int:
-        """Shared memory that goes with the unit: what its greatest holder maps beyond the greatest holder outside.
-        A worker of a database that maps the same pool as its siblings frees none of it."""
-        inside = max((p.shmem for p in members), default=0)
-        if not inside:
-            return 0
-        pids = {p.pid for p in members}
-        outside = next((p.shmem for p in self._shared if p.pid not in pids), 0)
-        return max(0, inside - outside)
-
-
 def _stop(source: Unit, found: Candidate, flood: float, choice: Choice) -> Choice:
     """The choice of a unit for what it writes: it goes before everybody."""
     rate = fills_of(source)
@@ -342,9 +290,12 @@ def _stop(source: Unit, found: Candidate, flood: float, choice: Choice) -> Choic
     return replace(choice, victim=victim, ranking=(victim, *others)[:TOLD], writes=True)
 
 
-def _nobody(ranking: tuple[Candidate, ...], least: int) -> str:
+def _nobody(ranking: tuple[Candidate, ...], least: int, least_score: float) -> str:
     if not ranking:
         return "there is no process that may be touched"
+    if ranking[0].freed >= least:
+        best = ranking[0]
+        return f"the best to be had is {best.name} with a score of {best.score:g}, less than {least_score:g}"
     return f"the best to be had is {ranking[0].name} with {size(ranking[0].freed)}; less than {size(least)} is in vain"
 
 
@@ -352,9 +303,13 @@ def needs_of(policy: Policy, *rules: Rule) -> frozenset[str]:
     """The kinds of selectors that a policy uses for these rules (none: for any): what has to be read of a process
     beyond its sizes. A command line lies in the process's own memory, and may have to come from swap."""
     selectors = [*policy.prefer, *policy.avoid, *policy.spare, *policy.supervisors]
+    pointing: list[Points | Instead] = [*policy.points, *policy.instead]
     for rule in rules or policy.rules:
         selectors += [*rule.prefer, *rule.avoid, *rule.spare]
-    kinds = {selector.kind for selector in selectors}
-    if any(rule.rank == "oom_score" for rule in rules or policy.rules):
+        pointing += [*rule.points, *rule.instead]
+    kinds = {selector.kind for selector in selectors} | {one.selector.kind for one in pointing}
+    if any(rule.rank in POINTED for rule in rules or policy.rules):
         kinds.add("oom_score")
+    if any(sees_sessions(rule, policy) for rule in rules or policy.rules):
+        kinds.add("cgroup")
     return frozenset(kinds)

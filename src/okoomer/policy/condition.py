@@ -45,6 +45,9 @@ _SIZES = {"B": Fraction(1)} | {
     for unit, base, prefixes in (("B", 1000, "kMGT"), ("iB", 1024, "KMGT"))
     for power, prefix in enumerate(prefixes, 1)
 }
+#: Kinds of quantities that no metric has: what is added to a score, in bytes or in plain points.
+SIZE, SCORE = "size", "score"
+
 _PERCENT = {"%": Fraction(1, 100)}
 _RATES = {f"{unit}/s": size for unit, size in _SIZES.items()}
 #: How a quantity of each kind of metric is written, and what its units are worth.
@@ -61,9 +64,11 @@ _QUANTITIES: dict[str, tuple[str, Mapping[str, Fraction]]] = {
         "a duration, such as 30s or 500ms",
         {"ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "h": Fraction(3600)},
     ),
+    SIZE: ("a size, such as 400MiB or 1.5GiB", _SIZES),
+    SCORE: ("a plain number, such as 300", {"": Fraction(1)}),
 }
-#: Digits are bounded so that no number is ever infinite.
-_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(?![0-9.])(.*)", re.DOTALL)
+#: Digits are bounded so that no number is ever infinite. The smallest that a machine knows has this many decimals.
+_QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?)(?![0-9.])(.*)", re.DOTALL)
 
 #: What to say where the grammar wants one of these terminals.
 _EXPECTED = (
@@ -77,14 +82,19 @@ _INVERSE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 _TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def quantity(text: Text, kind: str) -> tuple[float, str]:
+def quantity(text: Text, kind: str, hint: str = "") -> tuple[float, str]:
     """A quantity for a kind of metric: its value in bytes, seconds or shares 0..1, and the unit as written.
+
+    Args:
+        text: The number with its unit.
+        kind: What it is for, a metric's kind or one of SIZE and SCORE.
+        hint: What an error says beside the units that were expected.
 
     Raises:
         PolicyError: It is not a number with one of the kind's units, or more than 100 %.
     """
     what, units = _QUANTITIES[kind]
-    expected = what + (f" (units: {', '.join(units)})" if len(units) > 1 else "")
+    expected = what + (f" (units: {', '.join(units)})" if len(units) > 1 else "") + hint
     found = _QUANTITY.fullmatch(text.value)
     if not found:
         raise text.error("not a quantity", expected)

@@ -126,6 +126,9 @@ def _pressure_metrics() -> list[Metric]:
     return metrics
 
 
+#: Levels of available memory: of all there is, and of what programs can have at all.
+AVAILABLE, USER_AVAILABLE = "mem.available", "mem.available.user"
+
 #: Computed by the engine from its history: the one metric that no single snapshot can give.
 FORECAST = "forecast.exhausted"
 
@@ -134,7 +137,13 @@ METRICS: dict[str, Metric] = {
     for metric in [
         _level("mem.total", "memory that the kernel manages (MemTotal)", lambda s: s.memory.total),
         _level("mem.free", "memory that nothing uses (MemFree)", lambda s: s.memory.free),
-        _level("mem.available", "memory to be had without swapping (MemAvailable, and what ZFS gives back)", available),
+        _level(AVAILABLE, "memory to be had without swapping (MemAvailable, and what ZFS gives back)", available),
+        _level(
+            USER_AVAILABLE,
+            "the same; a percentage is of what programs can have (MemAvailable and AnonPages)",
+            available,
+            lambda s: available(s) + s.memory.anon,
+        ),
         Metric("mem.growth", TREND, "growth of what is in use, memory and swap together", in_use),
         _level("mem.anon", "anonymous memory of processes (AnonPages)", lambda s: s.memory.anon),
         _level("mem.file", "page cache (Cached less Shmem, and Buffers)", lambda s: s.memory.file),

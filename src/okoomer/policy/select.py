@@ -1,4 +1,4 @@
-"""Selectors: which processes `kind:pattern` names.
+"""Selectors: which processes `kind:pattern` or `kind~pattern` names.
 
 Patterns are regular expressions. Compiling one takes the `re` package, which costs 1.2 MiB for life, so the front
 compiles and hands over the program that CPython's matcher runs; the guard gives that program back to the matcher
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from okoomer.facts import Process
-    from okoomer.policy.model import Selector
+    from okoomer.policy.model import Instead, Points, Selector
+
+    Listed = tuple[Selector, ...] | tuple[Points, ...] | tuple[Instead, ...]
 
 
 def compile_pattern(pattern: str) -> tuple[int, ...]:
@@ -39,15 +41,20 @@ def unit_of(cgroup: str) -> str:
     return ""
 
 
-#: What each kind of selector looks at. The whole text must match, only a command line is searched.
+#: What each kind of selector looks at.
 SUBJECTS: dict[str, Callable[[Process], str]] = {
     "name": lambda process: process.name,
     "exe": lambda process: process.executable,
     "cmdline": lambda process: process.command,
+    "environ": lambda process: process.environment,
+    "cwd": lambda process: process.directory,
     "user": lambda process: str(process.user),
     "unit": lambda process: unit_of(process.cgroup),
     "cgroup": lambda process: process.cgroup,
+    "cgroup1": lambda process: process.cgroup1,
 }
+#: Of these a part is enough however the selector is written: they are long, and begin with what hardly matters.
+SEARCHED = ("cmdline", "environ")
 
 
 def matcher(*lists: tuple[Selector, ...]) -> Callable[[Process], str]:
@@ -68,22 +75,55 @@ def matcher(*lists: tuple[Selector, ...]) -> Callable[[Process], str]:
     return match
 
 
+def counter(*lists: tuple[Points, ...]) -> Callable[[Process], float]:
+    """A function that gives the sum of all points that a process gets. Whoever has lowered its oom_score_adj asked to
+    be taken later: it gets none that are against it.
+
+    Raises:
+        ValueError: A selector was compiled by another Python.
+    """
+    rows = [(point.value, *test) for points in lists for point, test in zip(points, _tests(points), strict=True)]
+
+    def count(process: Process) -> float:
+        total = 0.0
+        for value, test, subject, _written in rows:
+            if (value < 0 or process.adjustment >= 0) and test(subject(process)):
+                total += value
+        return total
+
+    return count
+
+
+def command_for(process: Process, *lists: tuple[Instead, ...]) -> tuple[str, ...]:
+    """The command that asks a process to end in place of SIGTERM, or ().
+
+    Raises:
+        ValueError: A selector was compiled by another Python.
+    """
+    for instead in lists:
+        for one, (test, subject, _written) in zip(instead, _tests(instead), strict=True):
+            if test(subject(process)):
+                return one.command
+    return ()
+
+
 #: Programs of the lists that are in use, by identity: a policy has a few lists, used in each choice.
-_ready: dict[int, tuple[tuple[Selector, ...], list[Any]]] = {}
+_ready: dict[int, tuple[Listed, list[Any]]] = {}
 
 
-def _tests(selectors: tuple[Selector, ...]) -> list[Any]:
-    if id(selectors) not in _ready:
+def _tests(listed: Listed) -> list[Any]:
+    if id(listed) not in _ready:
         if len(_ready) > 64:
             _ready.clear()
-        _ready[id(selectors)] = (selectors, [_test(selector) for selector in selectors])
-    return _ready[id(selectors)][1]
+        items: tuple[Any, ...] = listed
+        _ready[id(listed)] = (listed, [_test(getattr(item, "selector", item)) for item in items])
+    return _ready[id(listed)][1]
 
 
 def _test(selector: Selector) -> Any:
     magic, flags, groups, *code = selector.code
     if magic != _sre.MAGIC:
-        raise ValueError(f"selector {selector.kind}:{selector.pattern} was compiled by another Python")
+        raise ValueError(f"selector {selector.written} was compiled by another Python")
     program = _sre.compile(selector.pattern, flags, code, groups - 1, {}, (None,) * groups)
-    matches = program.search if selector.kind == "cmdline" else program.fullmatch
-    return matches, SUBJECTS[selector.kind], f"{selector.kind}:{selector.pattern}"
+    matches = program.search if selector.part or selector.kind in SEARCHED else program.fullmatch
+    return matches, SUBJECTS[selector.kind], selector.written

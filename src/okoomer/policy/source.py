@@ -136,8 +136,12 @@ class Section(Record):
     pairs: list[tuple[Text, Value]]
 
 
-def sections(text: str, file: str) -> tuple[Section, list[Section]]:
-    """The keys before the first table, and each [[rule]] with its keys.
+#: The kinds of tables that a policy has, several of each.
+TABLES = ("rule", "hook")
+
+
+def sections(text: str, file: str) -> tuple[Section, dict[str, list[Section]]]:
+    """The keys before the first table, and the tables of each kind with their keys.
 
     Raises:
         PolicyError: The text is not TOML, or has something that no policy has.
@@ -155,23 +159,24 @@ def sections(text: str, file: str) -> tuple[Section, list[Section]]:
     except UnexpectedInput as error:
         rest = whole.part(error.pos_in_stream or 0)
         line = rest.part(0, len(rest.value.partition("\n")[0].rstrip()))
-        expected = "plain keys, strings, lists of strings and [[rule]]"
+        expected = "plain keys, strings, lists of strings, [[rule]] and [[hook]]"
         raise line.error("nothing that a policy has", expected) from None
 
-    top, rules = Section(whole.part(0, 0), []), []
-    current = top
+    top = current = Section(whole.part(0, 0), [])
+    tables: dict[str, list[Section]] = {kind: [] for kind in TABLES}
     for statement in tree.children:
         assert isinstance(statement, Tree)
         key = whole.of(statement.children[0])
         if statement.data == "pair":
             current.pairs.append((key, Value(whole, statement.children[1])))
-        elif statement.data == "tables" and key.value == "rule":
+        elif statement.data == "tables" and key.value in tables:
             current = Section(whole.of(statement), [])
-            rules.append(current)
+            tables[key.value].append(current)
         else:
-            known = "[[rule]], in two brackets as there may be several"
-            raise whole.of(statement).error("not a table of a policy", known)
-    return top, rules
+            known = "[[rule]] or [[hook]], in two brackets as there may be several"
+            meant = "" if key.value in tables else near(key.value, TABLES)
+            raise whole.of(statement).error("not a table of a policy", known + meant)
+    return top, tables
 
 
 @functools.cache

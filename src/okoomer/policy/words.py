@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from okoomer.policy.engine import comparisons
-from okoomer.policy.metrics import AVERAGE, COUNT, FLOW, LEVEL, METRICS, PORTION, RATIO, STALL, TIME, TREND
-from okoomer.policy.model import And, Comparison, Held, Not
+from okoomer.policy.metrics import (
+    AVERAGE,
+    COUNT,
+    FLOW,
+    LEVEL,
+    METRICS,
+    PORTION,
+    RATIO,
+    STALL,
+    TIME,
+    TREND,
+    USER_AVAILABLE,
+)
+from okoomer.policy.model import POINTED, And, Comparison, Held, Not
+from okoomer.policy.write import command_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,22 +26,39 @@ if TYPE_CHECKING:
 _OPERATORS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least"}
 _UNITS = {
     "process": "one process",
+    "group": "a process with its whole process group",
     "family": "a process with all that it started",
 }
 _RANKS = {
     "freed": "whose end gives most memory back",
     "rss": "that holds most memory",
     "growth": "that grows fastest",
-    "oom_score": "with the highest oom_score",
+    "oom_score": "whose oom_score is highest",
+    "badness": "whose oom_score with points is highest",
     "swap": "that holds most swap",
 }
 _STEPS = {
     "warn": "warns",
     "term": "asks the chosen to end (SIGTERM)",
+    "oom": "has the kernel choose and kill somebody",
     "kill": "kills the chosen (SIGKILL)",
 }
+_HAPPENINGS = {
+    "warned": "a warning is given",
+    "chosen": "somebody is chosen",
+    "signalled": "somebody gets a signal",
+    "killed": "somebody gets a SIGKILL",
+    "died": "the chosen has ended",
+    "stuck": "the chosen would not die",
+    "refused": "nobody can be chosen",
+}
+_TOLD = {"cmdline": "the command line of whoever is chosen", "kernel_kills": "when the kernel's own killer was at work"}
 #: What a percentage of a level is a share of, told by the function that gives it.
-_WHOLE = {METRICS["mem.total"].total: "memory", METRICS["swap.total"].total: "swap"}
+_WHOLE = {
+    METRICS["mem.total"].total: "memory",
+    METRICS["swap.total"].total: "swap",
+    METRICS[USER_AVAILABLE].total: "what programs can have",
+}
 
 
 def describe(policy: Policy) -> list[str]:
@@ -39,8 +69,11 @@ def describe(policy: Policy) -> list[str]:
         lines += [f"  {line}" for line in _rule(rule)]
     lines.append("For all rules:")
     lines += [f"  {line}" for line in _lists(policy)]
+    pointed = any(rule.rank in POINTED for rule in policy.rules)
+    lines += [f"  {line}" for line in _scoring(policy, pointed)]
     supervisors = _selectors(policy.supervisors)
     lines.append(f"  What runs below these is chosen rather than they, who come last: {supervisors}.")
+    lines += [f"  {line}" for line in _beside(policy)]
     lines.append("Where:")
     named = dict.fromkeys(comparison.metric for rule in policy.rules for comparison in comparisons(rule))
     lines += [f"  {name} is {METRICS[name].text}." for name in named]
@@ -125,20 +158,59 @@ def _rule(rule: Rule) -> list[str]:
     if rule.until:
         lines.append(f"Once begun, it goes on until {_condition(rule.until)}.")
     lines.append(f"It {', then '.join(_step(step) for step in rule.steps)}.")
-    if not rule.only_warns:
+    if rule.chooses:
         lines.append(f"Its choice is {_UNITS[rule.unit]}, {_RANKS[rule.rank]}.")
     if rule.target:
         lines.append(f"It wants {_amount(rule.target)} to be available afterwards.")
     if rule.least:
         lines.append(f"It ends nothing that gives back less than {_amount(rule.least)}.")
+    if rule.least_score:
+        lines.append(f"It takes nobody whose score is below {_number(rule.least_score)}.")
+    if not rule.raised:
+        lines.append("What a raised oom_score_adj adds to a score does not count.")
     lines += _lists(rule)
+    lines += _scoring(rule, rule.rank in POINTED)
     if rule.rest:
         lines.append(f"Then it rests for {duration(rule.rest)}.")
     return lines
 
 
 def _step(step: Step) -> str:
-    return _STEPS[step.kind] + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
+    what = f"runs {_command(step.command)}" if step.kind == "run" else _STEPS[step.kind]
+    return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
+
+
+def _scoring(of: Rule | Policy, pointed: bool) -> list[str]:
+    lines = []
+    if of.points:
+        count = _number if pointed else size
+        each = (f"{'-' if p.value < 0 else '+'}{count(abs(p.value))} for {p.selector.written}" for p in of.points)
+        lines.append(f"These count more or less than they are: {', '.join(each)}.")
+    if of.instead:
+        each = (f"{one.selector.written} by {_command(one.command)}" for one in of.instead)
+        lines.append(f"These are asked to end by a command instead of SIGTERM: {', '.join(each)}.")
+    return lines
+
+
+def _beside(policy: Policy) -> list[str]:
+    """What is done besides acting."""
+    lines = [
+        f"When {_HAPPENINGS[hook.on]}, it runs {_command(hook.command)}, for at most {duration(hook.seconds)}."
+        for hook in policy.hooks
+    ]
+    if policy.notify:
+        lines.append(f"It announces on the system bus when {' or '.join(_HAPPENINGS[on] for on in policy.notify)}.")
+    if policy.report:
+        lines.append(f"It tells the state of memory every {duration(policy.report)}.")
+    if policy.tell:
+        lines.append(f"It also tells {' and '.join(_TOLD[what] for what in policy.tell)}.")
+    if policy.pressure:
+        lines.append(f"Pressure of memory is that of {policy.pressure}.")
+    return lines
+
+
+def _command(command: tuple[str, ...]) -> str:
+    return "".join(character if character.isprintable() else "?" for character in command_text(command))
 
 
 def _amount(amount: Amount) -> str:
@@ -151,4 +223,4 @@ def _lists(of: Rule | Policy) -> list[str]:
 
 
 def _selectors(selectors: tuple[Selector, ...]) -> str:
-    return ", ".join(f"{selector.kind}:{selector.pattern}" for selector in selectors) or "none"
+    return ", ".join(selector.written for selector in selectors) or "none"

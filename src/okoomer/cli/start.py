@@ -1,0 +1,32 @@
+"""Starting what stays: the courier, where the policy wants one, and then the guard in the place of this process."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from okoomer import courier
+from okoomer.guard.launch import ASKED, Options, launch
+from okoomer.record import replace
+
+
+def start(options: Options) -> NoReturn:
+    """Becomes the guard; or, where a guard has asked for its policy anew, gives that to it and ends.
+
+    Raises:
+        OSError: The guard cannot be executed.
+    """
+    policy = options.policy
+    if policy.runs and not for_reload():
+        hooks = tuple((hook.on, hook.command, hook.seconds) for hook in policy.hooks)
+        os.makedirs(options.runtime_dir, 0o750, exist_ok=True)  # noqa: PTH103 (pathlib takes 8 ms)
+        wake, answers = courier.start(
+            courier.Options(f"{options.runtime_dir}/ring", hooks, policy.notify, options.voice)
+        )
+        options = replace(options, wake=wake, answers=answers)
+    launch(options)
+
+
+def for_reload() -> bool:
+    """Whether a guard that runs has asked for the policy: then neither is it in the way, nor is anything started."""
+    return ASKED in os.environ

@@ -1,0 +1,109 @@
+"""The events that are new in the ring, and how many were missed."""
+
+from __future__ import annotations
+
+import os
+from _json import make_scanner
+from _struct import calcsize, unpack_from
+
+from okoomer.events.ring import HEADER, HEADER_SIZE, MAGIC, SLOT, SLOTS, VERSION, NotARing, read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
+    #: An event's JSON, as it is and decoded.
+    Event: TypeAlias = tuple[str, dict[str, Any]]
+
+
+#: No guard writes so many events while nobody reads: a number that is so far ahead is damage, and whoever believed it
+#: would be deaf from then on.
+FAR = 1 << 20
+
+
+class _Plain:
+    """How the scanner is to read JSON. The `json` package around it costs 1.3 MiB."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int, parse_constant = float, int, float
+
+
+_scan = make_scanner(_Plain())  # type: ignore[arg-type]
+
+
+def position(path: str) -> int:
+    """The sequence number of the next event that a guard will write to a ring: 1 where it will begin a new one."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return 1
+    try:
+        head = os.pread(fd, calcsize(HEADER), 0)
+        if os.fstat(fd).st_size != HEADER_SIZE + SLOTS * SLOT:
+            return 1
+        *kind, sequence, _slot = unpack_from(HEADER, head)
+        return int(sequence) if kind == [MAGIC, VERSION, SLOTS] else 1
+    except OSError:
+        return 1
+    finally:
+        os.close(fd)
+
+
+def decode(text: str) -> dict[str, Any] | None:
+    """An event's fields, or None if the text is no event."""
+    try:
+        fields, end = _scan(text, 0)
+    except (StopIteration, ValueError, RecursionError, SystemError):
+        return None  # SystemError is what some versions raise if nobody has imported json's own error
+    if end != len(text) or not isinstance(fields, dict) or not isinstance(fields.get("event"), str):
+        return None
+    return fields
+
+
+class Feed:
+    """Reads a ring from one sequence number on.
+
+    Args:
+        path: Where it is. It need not be there yet.
+        first: The number of the first event that matters.
+    """
+
+    def __init__(self, path: str, first: int) -> None:
+        self._path = path
+        self._fd = -1
+        self._next = first
+
+    def new(self) -> tuple[list[Event], int, int]:
+        """The new events, oldest first; how many others were overwritten before they were read; how many are damaged.
+
+        Raises:
+            OSError, NotARing: The ring cannot be read.
+        """
+        if self._fd < 0:
+            # It stays ours even if somebody removes the file: the guard, too, goes on writing to that one.
+            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        path = f"/proc/self/fd/{self._fd}"
+        try:
+            end = min(position(path), self._next + FAR)
+            found = [(sequence, text) for sequence, text in read(path) if self._next <= sequence < end]
+        except OSError:
+            self.close()
+            raise
+        except NotARing as error:
+            self.close()
+            raise NotARing(str(error).replace(path, self._path)) from None
+        if not found:
+            return [], 0, 0
+        # Numbers are taken before the text is there, so what is missing after the last that is there may yet come.
+        last = found[-1][0]
+        missed = last + 1 - self._next - len(found)
+        self._next = last + 1
+        events = [(text, fields) for _, text in found if (fields := decode(text)) is not None]
+        return events, missed, len(found) - len(events)
+
+    def close(self) -> None:
+        """Gives the file back; the next look opens it anew."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,73 @@
+"""From the front to the guard: the options, and how one process becomes the other."""
+
+from __future__ import annotations
+
+import os
+import sys
+from marshal import dumps, loads
+
+from okoomer.kernel.syscalls import disable_huge_pages
+from okoomer.policy.engine import FILL_RATE
+from okoomer.policy.model import CLASSES, Policy
+from okoomer.record import Record, from_plain, to_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+#: The environment variable that names the descriptor to which a front writes the options that a guard asks for.
+ASKED = "OKOOMER_OPTIONS_TO"
+
+
+class Options(Record):
+    """What the front hands to the guard.
+
+    `source` is where the policy came from; memory of this machine can fall by `fill_rate` bytes per second. `voice` is
+    whose words are spoken ("" are okoomer's own), `limits` what those need to know (the items of the voice's own
+    record); with `syslog` they go there. `wake` and `answers` are the descriptors that lead to the courier, -1 without
+    one. `front` is the command that made all this, and makes it anew for a reload.
+    """
+
+    policy: Policy
+    source: str
+    runtime_dir: str
+    as_json: bool = False
+    dry_run: bool = False
+    fill_rate: float = FILL_RATE
+    voice: str = ""
+    limits: tuple[Any, ...] = ()
+    syslog: bool = False
+    wake: int = -1
+    answers: int = -1
+    front: tuple[str, ...] = ()
+
+
+#: What is read from the inherited descriptor is run without the site module and its directories, so that what the
+#: interpreter loads is this package and the standard library. `-m` would load runpy, 0.6 MiB, for good.
+_BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[2]); from okoomer.guard.main import main; main(int(sys.argv[1]))"
+
+
+def launch(options: Options) -> NoReturn:
+    """Replaces the present process by the guard; or, where a guard has asked for options, gives them to it and ends.
+
+    Raises:
+        OSError: It cannot be executed.
+    """
+    text = dumps(to_plain(options))
+    asked = os.environ.get(ASKED)
+    if asked:
+        os.write(int(asked), text)
+        os._exit(0)
+    disable_huge_pages()
+    fd = os.memfd_create("okoomer-policy")
+    os.write(fd, text)
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.set_inheritable(fd, True)
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(fd), package])
+
+
+def options_of(text: bytes) -> Options:
+    """What `launch` has written."""
+    found: Options = from_plain(loads(text), {**CLASSES, "Options": Options})
+    return found

@@ -1,0 +1,101 @@
+"""Loading a policy again while the guard goes on.
+
+Parsers never become a part of the guard: it has the command run again that made it, which compiles the policy as at the
+start and hands it over instead of executing a guard. What that command complains about goes where the guard's own words
+go, and then the old policy holds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from okoomer.events import model
+from okoomer.guard.launch import ASKED, options_of
+from okoomer.guard.sense import Sense, Unreadable, wants_of
+from okoomer.kernel import clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from okoomer.guard.loop import Guard
+    from okoomer.kernel.machine import Machine
+    from okoomer.record import Record
+
+
+class Reloads:
+    """Asks for options and takes them.
+
+    Args:
+        front: The command line that makes them.
+        emit: Takes the events.
+    """
+
+    def __init__(self, machine: Machine, guard: Guard, front: tuple[str, ...], emit: Callable[[Record], None]) -> None:
+        self._machine = machine
+        self._guard = guard
+        self._front = front
+        self._emit = emit
+        self._pidfd = -1
+        self._text = -1
+        self._answered = False
+
+    @property
+    def due(self) -> bool:
+        """Whether there is an answer, and no act in flight that a new policy would confuse."""
+        return self._answered and not self._guard.ladder.busy(clock.monotonic())
+
+    def ask(self) -> None:
+        """Has the front run again, unless it runs already. Nothing that goes wrong here reaches the caller."""
+        if self._pidfd >= 0 or self._answered:
+            return
+        try:
+            self._text = os.memfd_create("okoomer-options")
+            os.set_inheritable(self._text, True)
+            command = [sys.executable, *self._front]
+            pid = os.posix_spawn(sys.executable, command, {**os.environ, ASKED: str(self._text)})
+            self._pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            self._done()
+            self._emit(model.Trouble(f"the policy was not loaded again: {error.strerror}"))
+            return
+        self._guard.wake.on(self._pidfd, self._ended)
+
+    def take(self) -> bool:
+        """Adopts the new policy, if that is what the answer is."""
+        self._answered = False
+        text = os.pread(self._text, os.fstat(self._text).st_size, 0)
+        self._done()
+        try:
+            options = options_of(text)
+            policy = options.policy
+            sense = Sense(self._machine, wants_of(policy), memory_pressure=policy.pressure)
+            snapshot = sense.snapshot()
+        except (Unreadable, EOFError, ValueError, TypeError, KeyError):
+            self._emit(model.Trouble("the policy was not loaded again; the old one holds"))
+            return False
+        guard, fill_rate = self._guard, self._guard.engine.fill_rate
+        guard.adopt(policy, sense)
+        guard.engine.fill_rate = fill_rate
+        guard.wake.arm(policy.pressure)
+        if guard.watchdog:
+            guard.watchdog.short = guard.emergency(snapshot)
+        if guard.link and guard.link.alive:
+            guard.wake.on(guard.link.fd, guard.listen)
+            guard.link.configure(policy)
+        elif policy.runs:
+            self._emit(model.Trouble("there is no courier: no command is run and nothing is announced"))
+        self._emit(model.Changed(f"the policy was loaded again from {options.source}"))
+        return True
+
+    def _ended(self) -> None:
+        self._guard.wake.off(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        self._answered = True
+
+    def _done(self) -> None:
+        if self._text >= 0:
+            os.close(self._text)
+            self._text = -1

@@ -1,0 +1,235 @@
+"""Announcements on a real system bus of our own, and on one that hangs, restarts or is missing."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from okoomer.courier.bus import PATIENCE, Announcer
+from okoomer.courier.words import GAP
+from okoomer.events import model
+from okoomer.policy.model import Policy
+from tests.unit.buses import DAEMON, Daemon, Heard, Listener
+from tests.unit.couriers import KILLED, VICTIM, Guarded, asked, until
+
+needs_daemon = pytest.mark.skipif(DAEMON is None, reason="there is no dbus-daemon (Debian: dbus-daemon)")
+REFUSED = model.Refused("low", "all are spared", ())
+NOTIFY = ("signalled", "refused")
+Listen = Callable[[], Listener]
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """A system bus that runs."""
+    daemon = Daemon(tmp_path)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", daemon.address)
+    daemon.start()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def listen() -> Iterator[Listen]:
+    """Makes listeners."""
+    listeners = []
+
+    def make() -> Listener:
+        listeners.append(Listener())
+        return listeners[-1]
+
+    yield make
+    for listener in listeners:
+        listener.close()
+
+
+def first(listener: Listener) -> Heard:
+    until(lambda: listener.heard)
+    return listener.heard[0]
+
+
+@needs_daemon
+def test_who_listens_as_systembus_notify_does_hears_earlyooms_words(
+    tmp_path: Path, bus: Daemon, listen: Listen
+) -> None:
+    listener = listen()
+    with Guarded(tmp_path, notify=NOTIFY, voice="earlyoom") as guarded:
+        guarded.tell(VICTIM, KILLED)
+        heard = first(listener)
+        assert (heard.path, heard.signature) == ("/", "ss")
+        assert heard.words == ("earlyoom", "Low memory! Killing process 42 hog &amp; co")
+        guarded.tell(REFUSED)
+        until(lambda: len(listener.heard) == 2)
+        assert listener.heard[1].words[1] == "Error: Could not find a process to kill. Sleeping 1 second."
+
+
+@needs_daemon
+def test_okoomer_says_it_in_its_own_words_and_only_what_was_asked_for(
+    tmp_path: Path, bus: Daemon, listen: Listen
+) -> None:
+    listener = listen()
+    with Guarded(tmp_path, notify=("refused",)) as guarded:
+        guarded.tell(VICTIM, KILLED, REFUSED)
+        assert first(listener).words == (
+            "okoomer",
+            "rule low fired, but nobody's end would help: all are spared",
+        )
+        time.sleep(2 * GAP)
+        assert len(listener.heard) == 1
+
+
+@needs_daemon
+def test_another_policy_can_want_announcements_where_none_were_wanted(
+    tmp_path: Path, bus: Daemon, listen: Listen
+) -> None:
+    listener = listen()
+    with Guarded(tmp_path) as guarded:
+        guarded.tell(VICTIM, KILLED, asked(1, "/bin/true"))
+        guarded.answered(1)
+        guarded.link.configure(Policy("new", (), notify=("refused",)))
+        guarded.tell(KILLED, REFUSED)
+        assert "all are spared" in first(listener).words[1]
+        guarded.link.configure(Policy("newer", ()))
+        guarded.tell(REFUSED, asked(2, "/bin/true"))
+        guarded.answered(2)
+    assert len(listener.heard) == 1
+
+
+@needs_daemon
+def test_a_burst_is_spaced_so_that_the_receiver_drops_nothing(tmp_path: Path, bus: Daemon, listen: Listen) -> None:
+    listener = listen()
+    with Guarded(tmp_path, notify=NOTIFY) as guarded:
+        began = time.monotonic()
+        for pid in range(1, 9):
+            guarded.tell(model.Signalled("low", "SIGKILL", f"hog {pid}", (pid,), ()))
+            time.sleep(0.03)
+        until(lambda: "hog 8" in " ".join(heard.words[1] for heard in listener.heard))
+    said = "\n".join(heard.words[1] for heard in listener.heard).splitlines()
+    assert said == [f"SIGKILL to hog {pid} (pid {pid})" for pid in range(1, 9)]
+    assert len(listener.heard) <= 1 + (listener.heard[-1].at - began) / GAP
+
+
+@needs_daemon
+def test_a_bus_that_was_started_anew_hears_us_again(
+    tmp_path: Path, bus: Daemon, listen: Listen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Guarded(tmp_path, notify=NOTIFY) as guarded:
+        before = listen()
+        guarded.tell(VICTIM, KILLED)
+        first(before)
+        bus.stop()
+        bus.start()
+        after = listen()
+        guarded.tell(KILLED)
+        assert first(after).words == ("okoomer", "SIGKILL to hog (pid 42)")
+        bus.stop()
+        guarded.tell(KILLED)
+        time.sleep(2 * GAP)
+        guarded.tell(KILLED, asked(1, "/bin/true"))
+        assert guarded.answered(1) == [(1, 0)]
+    assert capfd.readouterr().err.count("cannot announce on the system bus") == 1
+
+
+def test_without_a_bus_commands_run_and_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nobody")
+    with Guarded(tmp_path, notify=NOTIFY) as guarded:
+        for request in (1, 2, 3):
+            guarded.tell(VICTIM, KILLED, asked(request, "/bin/true"))
+            guarded.answered(request)
+            time.sleep(2 * GAP)
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("okoomer: cannot announce on the system bus: "), said
+
+
+@needs_daemon
+def test_a_bus_that_hangs_delays_no_command_and_is_heard_of_once(
+    tmp_path: Path, bus: Daemon, listen: Listen, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listener = listen()
+    bus.signal(signal.SIGSTOP)
+    with Guarded(tmp_path, notify=NOTIFY) as guarded:
+        guarded.tell(VICTIM, asked(1, "/bin/true"))
+        guarded.answered(1)
+        took = []
+        for request in (2, 3, 4):
+            began = time.monotonic()
+            guarded.tell(KILLED, asked(request, "/bin/true"))
+            guarded.answered(request)
+            took.append(time.monotonic() - began)
+        assert min(took) < PATIENCE / 2, "whoever waits for the bus waits this long each time"
+        until(lambda: "cannot announce" in capfd.readouterr().err)
+        bus.signal(signal.SIGCONT)
+        assert not listener.heard
+        guarded.tell(KILLED)
+        assert first(listener).words == ("okoomer", "SIGKILL to hog (pid 42)")
+
+
+def test_an_address_that_is_none_is_no_more_than_a_bus_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "nonsense")
+    with Guarded(tmp_path, notify=NOTIFY) as guarded:
+        guarded.tell(VICTIM, KILLED, asked(1, "/bin/true"))
+        assert guarded.answered(1) == [(1, 0)]
+    assert "cannot announce on the system bus" in capfd.readouterr().err
+
+
+class Recorder:
+    """A bus that takes note, and fails when the test says so."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.error: Exception | None = None
+        self.open = threading.Event()
+        self.open.set()
+
+    def connect(self) -> None:
+        if self.error:
+            raise self.error
+
+    def announce(self, _summary: str, body: str) -> None:
+        self.open.wait(20)
+        if self.error:
+            raise self.error
+        self.said.append(body)
+
+
+def test_while_the_bus_takes_its_time_announcements_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus, pauses = Recorder(), list[float]()
+    announcer = Announcer(bus, clock=lambda: 100.0, pause=pauses.append)
+    bus.open.clear()
+    announcer.add("okoomer", "one")
+    until(lambda: pauses == [0.0])
+    for body in ("two", "three"):
+        announcer.add("okoomer", body)
+    assert announcer.busy
+    bus.open.set()
+    until(lambda: not announcer.busy)
+    assert bus.said == ["one", "two\nthree"]
+    assert pauses == [0.0, pytest.approx(GAP)]
+
+
+def test_a_missing_package_is_said_at_once_and_other_errors_when_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[str]()
+    monkeypatch.setattr("okoomer.courier.say.say", said.append)
+    bus = Recorder()
+    bus.error = ImportError("No module named 'jeepney'")
+    Announcer(bus)
+    until(lambda: said)
+    assert said == ["nothing can be announced: No module named 'jeepney'"]
+    said.clear()
+    bus.error = OSError(2, "No such file or directory")
+    announcer = Announcer(bus, pause=lambda _: None)
+    for _ in range(2):
+        announcer.add("okoomer", "one")
+        until(lambda: not announcer.busy)
+    assert said == ["cannot announce on the system bus: No such file or directory"]
+    bus.error = None
+    announcer.add("okoomer", "two")
+    until(lambda: bus.said == ["two"])
