@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
 
-from okoomer import courier
 from okoomer.guard.launch import ASKED, Options, launch
 from okoomer.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def start(options: Options) -> NoReturn:
@@ -18,6 +20,8 @@ def start(options: Options) -> NoReturn:
     """
     policy = options.policy
     if policy.runs and not for_reload():
+        from okoomer import courier
+
         hooks = tuple((hook.on, hook.command, hook.seconds) for hook in policy.hooks)
         os.makedirs(options.runtime_dir, 0o750, exist_ok=True)  # noqa: PTH103 (pathlib takes 8 ms)
         wake, answers = courier.start(
