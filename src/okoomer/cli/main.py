@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 COMMANDS = ("run", "demo", "status", "check", "why", "snapshot", "doctor", "sort", "pressure")
 #: Other daemons whose place okoomer takes, if it is called by their names or with such a name as its first word. Each
 #: is a module of this package; its `main` takes the arguments and gives the exit code.
-ROLES = ("earlyoom",)
+ROLES = ("earlyoom", "nohang")
 
 
 def main() -> NoReturn:
