@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import death, footprint, ramps, reaction, scan
+from bench import death, footprint, ramps, reaction, roles, scan
 from bench.daemons import Daemon, contestants
 from bench.result import SUBJECT, Measure, table
 
@@ -23,6 +23,7 @@ BENCHES: dict[str, Callable[[list[Daemon], int | None], list[Measure]]] = {
     "scan": scan.run,
     "footprint": footprint.run,
     "death": death.run,
+    "roles": roles.run,
 }
 
 

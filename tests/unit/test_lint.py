@@ -18,7 +18,7 @@ BIN = Path(sys.executable).parent
         ["ruff", "check", "src", "tests", "bench", "lab"],
         ["ruff", "format", "--check", "src", "tests", "bench", "lab"],
         ["mypy"],
-        ["mypy", "--explicit-package-bases", "tests/box", "tests/vm", "tests/needs.py", "bench", "lab"],
+        ["mypy", "--explicit-package-bases", "tests/box", "tests/peers", "tests/vm", "tests/needs.py", "bench", "lab"],
         ["lint-imports"],
     ],
     ids=" ".join,
