@@ -86,7 +86,7 @@ def test_the_guard_is_told_what_the_first_lines_say() -> None:
     assert (limits.memory, limits.user, limits.swap, limits.debug) == (24 * GIB, 21 * GIB, 2 * GIB, True)
     assert (limits.mem_term, limits.mem_kill, limits.swap_term, limits.swap_kill) == (4, 2, 10, 5)
     assert (options.voice, options.dry_run, options.syslog) == ("earlyoom", True, True)
-    assert options.policy.name == "earlyoom" and options.front == tuple(sys.argv)
+    assert options.policy.name == "earlyoom" and options.front == tuple(sys.orig_argv[1:])
 
 
 def test_where_the_kernel_cannot_be_asked_processes_are_ended_as_usual(

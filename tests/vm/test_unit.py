@@ -30,6 +30,10 @@ def test_the_unit_kills_under_its_own_restrictions(hardware: Hardware) -> None:
             systemctl start okoomer.service  # returns when it says that it is ready
             systemctl show --property=ActiveState,WatchdogUSec okoomer.service
             grep -E '^(CapBnd|Seccomp|NoNewPrivs|VmLck):' /proc/$(systemctl show --value -p MainPID okoomer)/status
+            mkdir /etc/okoomer
+            cp /opt/okoomer/lib/okoomer/policy/presets/server.toml /etc/okoomer/policy.toml
+            systemctl reload okoomer.service
+            await 60 test -n "$(journalctl --unit okoomer OKOOMER_EVENT=changed --output cat)"
             start hog user tail /dev/zero
             await 120 ended hog
             await 20 test -n "$(journalctl --unit okoomer OKOOMER_EVENT=died --output cat)"
@@ -61,5 +65,6 @@ def test_the_unit_kills_under_its_own_restrictions(hardware: Hardware) -> None:
     assert "innocent" in result.alive, str(result)
     for event in ("started", "chosen", "signalled", "died"):
         assert f"OKOOMER_EVENT={event}" in said, str(result)
+    assert "the policy was loaded again from /etc/okoomer/policy.toml" in said, str(result)
     assert "forbidden" not in said and "cannot be" not in said, "the sandbox is in the way:\n" + said
     assert "Result=success" in said and "NRestarts=0" in said, str(result)

@@ -77,7 +77,7 @@ def options(settings: Settings, memory: Memory, swap: Swap) -> launch.Options:
         voice="earlyoom",
         limits=tuple(limits),
         syslog=settings.syslog,
-        front=tuple(sys.argv),
+        front=tuple(sys.orig_argv[1:]),
     )
 
 

@@ -189,7 +189,7 @@ def monitor(settings: Settings, snapshot: Snapshot, asked: Asked) -> NoReturn:
     translation = translate(settings)
     policy, directory = translation.policy, place.runtime_dir(None)
     source = f"{asked.config}: a configuration of nohang's"
-    options = Options(policy, source, directory, dry_run=asked.dry_run, front=tuple(sys.argv))
+    options = Options(policy, source, directory, dry_run=asked.dry_run, front=tuple(sys.orig_argv[1:]))
     if for_reload():
         start(options)
     holder = place.running(directory)

@@ -54,7 +54,7 @@ def command(policy: str | None, dry_run: bool, force: bool, as_json: bool, runti
     # compiled files behind by importing them depends on its environment.
     compileall.compile_dir(Path(okoomer.__file__).parent, quiet=2)
     rate = FILL_RATE if for_reload() else fill_rate()
-    start(Options(loaded, f"{source}: {why}", directory, as_json, dry_run, rate, front=tuple(sys.argv)))
+    start(Options(loaded, f"{source}: {why}", directory, as_json, dry_run, rate, front=tuple(sys.orig_argv[1:])))
 
 
 def refuse_at_once(source: str, rules: list[str], accepted: Path) -> None:

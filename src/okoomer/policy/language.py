@@ -199,7 +199,7 @@ def _selector(text: Text) -> Selector:
     return Selector(kind, pattern, _program(rest, _user(rest) if kind == "user" and not part else pattern), part)
 
 
-def _program(text: Text, pattern: str) -> tuple[int, ...]:
+def _program(text: Text, pattern: str) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # of what will mean something else in a later Python

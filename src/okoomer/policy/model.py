@@ -56,7 +56,7 @@ class Selector(Record):
 
     kind: str
     pattern: str
-    code: tuple[int, ...] = ()
+    code: bytes = b""
     part: bool = False
 
     @property

@@ -8,6 +8,7 @@ alone. Front and guard are the same interpreter, so the program always fits (and
 from __future__ import annotations
 
 import _sre  # type: ignore[import-not-found]
+from _struct import pack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     Listed = tuple[Selector, ...] | tuple[Points, ...] | tuple[Instead, ...]
 
 
-def compile_pattern(pattern: str) -> tuple[int, ...]:
-    """The matcher's program for a pattern: (MAGIC, flags, groups, code...). For the front only.
+def compile_pattern(pattern: str) -> bytes:
+    """The matcher's program for a pattern: MAGIC, flags, groups, code..., four bytes each. For the front only.
 
     Raises:
         re.error: The pattern is not a regular expression.
@@ -30,7 +31,8 @@ def compile_pattern(pattern: str) -> tuple[int, ...]:
 
     parsed = _parser.parse(pattern)
     flags = parsed.state.flags
-    return tuple(int(word) for word in (_sre.MAGIC, flags, parsed.state.groups, *_compiler._code(parsed, flags)))
+    words = (_sre.MAGIC, flags, parsed.state.groups, *_compiler._code(parsed, flags))
+    return pack(f"{len(words)}I", *words)
 
 
 def unit_of(cgroup: str) -> str:
@@ -121,7 +123,7 @@ def _tests(listed: Listed) -> list[Any]:
 
 
 def _test(selector: Selector) -> Any:
-    magic, flags, groups, *code = selector.code
+    magic, flags, groups, *code = memoryview(selector.code).cast("I")
     if magic != _sre.MAGIC:
         raise ValueError(f"selector {selector.written} was compiled by another Python")
     program = _sre.compile(selector.pattern, flags, code, groups - 1, {}, (None,) * groups)
