@@ -13,7 +13,7 @@ from okoomer.guard.doze import LONGEST, doze
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.loop import Guard
 from okoomer.kernel.machine import Machine
-from okoomer.policy.engine import FILL_RATE, QUIET
+from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.model import And, Comparison, Held, Or, Policy, Rule, Step
 from okoomer.record import replace
 from tests.unit.bodies import World
@@ -94,17 +94,19 @@ class Still:
         return []
 
 
-def dozes(monkeypatch: pytest.MonkeyPatch, when: Condition, available: int = 60 * GIB, **more: object) -> bool:
+def dozes(
+    monkeypatch: pytest.MonkeyPatch, when: Condition, available: int = 60 * GIB, report: float = 0.0, **more: object
+) -> bool:
     """Whether a guard under one rule dozes once it has looked at a machine."""
     dozed: list[int] = []
     monkeypatch.setattr(wake, "doze", lambda *_: dozed.append(1) or [])
-    still, policy = Still(available), Policy("test", (replace(Rule("a", when, ""), **more),))
+    still, policy = Still(available), Policy("test", (replace(Rule("a", when, ""), **more),), report=report)
     ladder = Ladder(World(), str, policy)
     machine = Machine("/nowhere", "/nowhere", live=False)
     guard = Guard(machine, policy, still, ladder, str, me=3, now=lambda: 0.0)  # type: ignore[arg-type]
     guard.wake._trigger, guard.wake._poller = 99, still  # type: ignore[assignment]
     guard.cycle()
-    well = guard._last if all(state == QUIET for state in guard._states) else None
+    well = guard._last if guard._calm() else None
     guard.wake.wait(2.0, (), well, guard.engine.fill_rate, lambda _: None)
     return bool(dozed)
 
@@ -130,3 +132,8 @@ def test_a_guard_does_not_doze_where_a_rule_is_about_what_no_look_sees(
     monkeypatch: pytest.MonkeyPatch, metric: str
 ) -> None:
     assert not dozes(monkeypatch, Or((LOW, Comparison(metric, ">", 1e15, over=9.0))))
+
+
+def test_a_guard_does_not_doze_when_it_soon_has_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dozes(monkeypatch, LOW, report=3600.0)
+    assert not dozes(monkeypatch, LOW, report=30.0)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
 #: Seconds until somebody is looked for again after nobody was worth it.
 AGAIN = 1.0
+#: A report that is due within so many seconds is waited for awake.
+DOZED = 60.0
 #: Scans are kept for later growth when a rule could fire within so many seconds.
 NEAR = 0.5
 #: So many pids of each ranked unit are told: a family of thousands must not make an event that nobody can keep.
@@ -337,8 +339,14 @@ class Guard:
             pause = self.cycle()
             if self.show and self._last:
                 self.show(self.state())
-            well = self._last if all(state == QUIET for state in self._states) and not self.show else None
+            well = self._last if self._calm() else None
             self.wake.wait(pause, self.ladder.pidfds(), well, self.engine.fill_rate, self._alive)
+
+    def _calm(self) -> bool:
+        """Whether nothing is to be said for a while if memory stays as it is."""
+        if self.show or any(state != QUIET for state in self._states):
+            return False
+        return not self.policy.report or self._report_at - self._now() > DOZED
 
     def emergency(self, snapshot: Snapshot) -> float:
         """Bytes available below which a guard that hangs kills: the lowest level at which a rule acts; a fiftieth of
