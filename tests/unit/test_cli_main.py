@@ -11,7 +11,7 @@ import click
 import pytest
 
 from okoomer import __version__
-from okoomer.cli import doctor, errors, main, place
+from okoomer.cli import commands, doctor, errors, place
 from okoomer.events import model
 from okoomer.events.ring import Ring
 from okoomer.events.text import line
@@ -24,7 +24,7 @@ CALM = '[[rule]]\nname = "calm"\nwhen = "mem.available < 1B"\n'
 # --- help and errors ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("arguments", [(), *((command,) for command in main.COMMANDS)])
+@pytest.mark.parametrize("arguments", [(), *((command,) for command in commands.COMMANDS)])
 def test_every_command_has_help_with_an_example(arguments: tuple[str, ...]) -> None:
     ended = okoomer(*arguments, "--help")
     assert (ended.code, ended.err) == (0, "")
@@ -37,7 +37,7 @@ def test_every_command_has_help_with_an_example(arguments: tuple[str, ...]) -> N
 def test_the_help_lists_all_commands_in_their_order() -> None:
     listed = okoomer("--help").out.partition("Commands:\n")[2].splitlines()
     names = [text.split()[0] for text in listed if text.startswith("  ") and text[2] != " "]
-    assert names == list(main.COMMANDS)
+    assert names == list(commands.COMMANDS)
 
 
 def test_the_version() -> None:

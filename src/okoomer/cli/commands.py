@@ -14,9 +14,11 @@ from click.exceptions import NoArgsIsHelpError
 
 from okoomer import __version__
 from okoomer.cli.errors import BAD_INPUT, CANNOT, DONE
-from okoomer.cli.main import COMMANDS
 from okoomer.guard.sense import Unreadable
 from okoomer.policy.source import PolicyError
+
+#: Each is a module of this package with a click command named `command`; the order is that of the help.
+COMMANDS = ("run", "demo", "status", "check", "why", "snapshot", "doctor", "sort", "pressure", "import")
 
 
 class Commands(click.Group):

@@ -10,8 +10,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-#: Each is a module of this package with a click command named `command`; the order is that of the help.
-COMMANDS = ("run", "demo", "status", "check", "why", "snapshot", "doctor", "sort", "pressure", "import")
 #: Other daemons whose place okoomer takes, if it is called by their names or with such a name as its first word. Each
 #: is a module of this package; its `main` takes the arguments and gives the exit code.
 ROLES = ("earlyoom", "nohang")
