@@ -7,6 +7,7 @@ from time import thread_time
 
 from okoomer.events import model
 from okoomer.events.text import readings
+from okoomer.guard.doze import LONGEST as DOZED
 from okoomer.guard.growth import Growth
 from okoomer.guard.scan import Scan, descendants, floor_of, group_of, scan
 from okoomer.guard.wake import Wake
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
 #: Seconds until somebody is looked for again after nobody was worth it.
 AGAIN = 1.0
-#: A report that is due within so many seconds is waited for awake.
-DOZED = 60.0
 #: Scans are kept for later growth when a rule could fire within so many seconds.
 NEAR = 0.5
 #: So many pids of each ranked unit are told: a family of thousands must not make an event that nobody can keep.
