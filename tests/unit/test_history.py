@@ -134,6 +134,22 @@ def test_a_slope_needs_samples_over_half_the_window() -> None:
     assert fed(samples[:27], 5.0, growing=False).slope() == pytest.approx(-7)
 
 
+def test_what_falls_in_many_steps_has_a_slope_and_one_step_is_none() -> None:
+    times = [i / 10 for i in range(51)]
+    stairs = fed(((time, -7.0 * int(time)) for time in times), 5.0, growing=False)
+    assert stairs.slope() == pytest.approx(-7, rel=0.5)
+    for step in range(51):
+        once = [(time, -20.0 if i >= step else 0.0) for i, time in enumerate(times)]
+        assert fed(once, 5.0, growing=False).slope() == 0
+
+
+@cases(1_000)
+def test_what_only_wavers_hardly_ever_has_a_slope(random: Random) -> None:
+    samples = [(i / 10, random.gauss(0, 1)) for i in range(51)]
+    slope = fed(samples, 5.0, growing=False).slope()
+    assert slope is not None and abs(slope) < 0.5
+
+
 @cases(1_000)
 def test_odd_samples_do_not_move_a_slope(random: Random) -> None:
     samples = [(i / 10, -100.0 * i / 10) for i in range(60)]

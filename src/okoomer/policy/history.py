@@ -12,6 +12,9 @@ else:
     from _collections import deque
 
 POINTS = 40
+#: So many of all pairs of samples have to agree on a slope. Of readings that only waver two in three agree by chance;
+#: of one step, up or down, never more than half.
+AGREED = 0.75
 
 
 class Series:
@@ -63,8 +66,9 @@ class Series:
         return max(average, (last - inside) / window) if self._growing else average
 
     def slope(self) -> float | None:
-        """The median slope per second between all pairs of samples in the window (Theil-Sen): one odd sample does
-        not move it. None before the samples cover half the window."""
+        """The slope per second between all pairs of samples in the window on which three quarters of them agree: so
+        many are at least as steep, and go the same way. One odd sample does not move it, and what only wavers, or has
+        made one step, has none. None before the samples cover half the window."""
         if not self._samples:
             return None
         now = self._samples[-1][0]
@@ -78,4 +82,8 @@ class Series:
             for i in range(len(samples))
             for j in range(i + 1, len(samples))
         )
-        return slopes[len(slopes) // 2] if slopes else None
+        if not slopes:
+            return None
+        # The one that three quarters do not exceed on their way down, or up.
+        most = int(AGREED * (len(slopes) - 1) + 0.5)
+        return min(slopes[most], 0.0) or max(slopes[-1 - most], 0.0)
