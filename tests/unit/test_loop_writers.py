@@ -8,7 +8,7 @@ from _signal import SIGKILL, SIGTERM
 import pytest
 
 from okoomer.events import model
-from okoomer.facts import Memory, Process, Snapshot
+from okoomer.facts import Memory, Pressure, Process, Snapshot, Stall
 from okoomer.guard import writers
 from okoomer.guard.scan import Scan
 from okoomer.guard.writers import AFTERWARDS, Reading
@@ -33,6 +33,7 @@ class Filled(Stage):
         self.began = self.world.now
         self.hog = 0.0
         self.readable = True
+        self.waits: float | None = None
         self.last: tuple[float, int] | None = None
         monkeypatch.setattr(writers, "reading", self.reading)
         monkeypatch.setattr(writers, "sleep", self.sleep)
@@ -53,7 +54,9 @@ class Filled(Stage):
         self.world.now += 1e-4
         ended = self.world.bodies[DATABASE].dies <= self.world.now
         left = TOTAL - self.file() - int(self.hog) + (500 * MIB if ended else 0)
-        return Snapshot(self.world.now, Memory(TOTAL, 0, max(0, left), shmem=self.file()))
+        pressure = None if self.waits is None else Pressure(Stall(self.waits, 0.0, 0.0, 0.0), None)
+        memory = Memory(TOTAL, 0, max(0, left), shmem=self.file())
+        return Snapshot(self.world.now, memory, memory_pressure=pressure)
 
     def scan(self, *_: object) -> Scan:
         """The database only: the writer is far too small to be seen."""
@@ -92,6 +95,15 @@ def test_that_what_is_left_belongs_to_nobody_is_said_once(filled: Filled) -> Non
     assert "belong to no process" in refused.why and "has been ended" in refused.why
     # What is enough is not in vain if it lasts.
     filled.run(AFTERWARDS)
+    assert filled.taken() == [WRITER, DATABASE]
+
+
+def test_as_long_as_that_stays_and_nobody_waits_for_memory_nobody_else_is_ended(filled: Filled) -> None:
+    filled.waits = 0.0
+    filled.run(2 + 4 * AFTERWARDS)
+    assert filled.taken() == [WRITER]
+    filled.waits = 0.3  # room would help now, whoever is to blame
+    filled.run(3)
     assert filled.taken() == [WRITER, DATABASE]
 
 

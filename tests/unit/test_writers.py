@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from okoomer.facts import Memory, Process, Snapshot
+from okoomer.facts import Memory, Pressure, Process, Snapshot, Stall
 from okoomer.guard import writers
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.loop import Guard
 from okoomer.guard.scan import Scan, scan
 from okoomer.guard.sense import Sense
-from okoomer.guard.writers import AFTERWARDS, PAUSE, STALE, Reading, Writers, complete, fills, reading, suspects
+from okoomer.guard.writers import AFTERWARDS, HURTS, PAUSE, STALE, Reading, Writers, complete, fills, reading, suspects
 from okoomer.kernel import clock
 from okoomer.kernel.machine import LIVE, Machine
 from okoomer.kernel.output import in_memory
@@ -306,15 +306,24 @@ def test_what_was_read_too_long_ago_or_just_now_says_nothing(
 def test_the_end_of_a_writer_counts_for_some_seconds_and_as_long_as_memory_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def found(available: int, shmem: int = 4 * GIB, waits: float | None = None) -> Snapshot:
+        pressure = None if waits is None else Pressure(Stall(waits, 0.0, 0.0, 0.0), None)
+        return Snapshot(0.0, Memory(8 * GIB, 0, available, shmem=shmem), memory_pressure=pressure)
+
     watched = Script(monkeypatch).writers
     rule = Rule("low", LOW, "", steps=(Step("term", 5.0), Step("kill")))
-    assert not watched.ended(0.0, GIB, 8 * GIB)
+    assert not watched.ended(0.0, found(GIB))
     watched.end(rule, 100.0)
-    assert watched.ended(104.0, 100 * MIB, 8 * GIB)
-    assert watched.ended(105.0, 30 * MIB, 8 * GIB)
-    assert not watched.ended(106.0, 10 * MIB, 8 * GIB)
-    assert watched.ended(105.0 + AFTERWARDS - 0.1, 100 * MIB, 8 * GIB)
-    assert not watched.ended(105.0 + AFTERWARDS, 100 * MIB, 8 * GIB)
+    assert watched.ended(104.0, found(100 * MIB))
+    assert watched.ended(105.0, found(30 * MIB))
+    assert not watched.ended(106.0, found(10 * MIB))
+    assert watched.ended(105.0 + AFTERWARDS - 0.1, found(100 * MIB, waits=0.9))
+    later = 105.0 + AFTERWARDS
+    assert not watched.ended(later, found(100 * MIB))  # whether it hurts is not known
+    assert not watched.ended(later, found(100 * MIB, waits=HURTS + 0.01))
+    assert watched.ended(later + 1e6, found(100 * MIB, waits=HURTS))
+    assert not watched.ended(later, found(10 * MIB, waits=0.0))
+    assert not watched.ended(later, found(100 * MIB, shmem=3 * GIB, waits=0.0))
 
 
 # --- in the guard ---------------------------------------------------------------------------------------------------

@@ -228,7 +228,7 @@ class Guard:
             self._again = dict.fromkeys(range(len(self.policy.rules)), began + AGAIN)
             return
         aside = self.ladder.aside(began)
-        ended = self._writers.ended(began, available(snapshot), snapshot.memory.total)
+        ended = self._writers.ended(began, snapshot)
         choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user, found.flood, ended)
         cost = thread_time() - cpu
         if choice.victim is None:

@@ -13,6 +13,7 @@ from time import sleep
 from okoomer.guard.scan import add_ancestors, look
 from okoomer.kernel import process as kernel
 from okoomer.kernel.output import in_memory, written
+from okoomer.policy.metrics import available
 from okoomer.policy.ownerless import WRITER_SHARE, floods
 from okoomer.record import Record, replace
 
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 SUSPECTS, SUSPECT_SHARE = 16, 1 / 16
 #: Seconds between two readings, and after which one says nothing any more.
 PAUSE, STALE = 0.1, 15.0
-#: For so many seconds after a writer's end nobody else is ended for what he left, unless memory has fallen by another
-#: hundredth: forecasts and stalls are taken over windows that go back to when he lived.
-AFTERWARDS = 10.0
+#: As long as what a writer left is there, and no more, nobody else is ended for it: forecasts and stalls go back to
+#: when he lived, and a machine that is full and stays so needs nobody's end. After so many seconds that is over if
+#: somebody has waited for memory for this share of the last ten: then it hurts, and room would help.
+AFTERWARDS, HURTS = 10.0, 0.1
 
 
 class Reading(Record):
@@ -127,9 +129,9 @@ class Writers:
         self._sense = sense
         self._wants = wants
         self._last: Reading | None = None
-        #: Until when a writer's end counts, and the bytes available at the first look after it.
-        self._until = float("-inf")
-        self._left: int | None = None
+        #: Until when a writer's end counts whatever it is like, and the first look after it.
+        self._until: float | None = None
+        self._left: Snapshot | None = None
 
     def join(self, found: Scan, need: int, patient: bool = True) -> Scan:
         """The scan, joined by the writers if memory that belongs to no process is what grows.
@@ -162,10 +164,14 @@ class Writers:
         self._until = now + sum(step.seconds for step in rule.steps) + AFTERWARDS
         self._left = None
 
-    def ended(self, now: float, left: int, total: int) -> bool:
-        """Whether a writer was ended just now, and memory, of which `left` bytes are available, stays where it is."""
-        if now >= self._until:
+    def ended(self, now: float, snapshot: Snapshot) -> bool:
+        """Whether a writer was ended, what he left is there, and memory stays where it is."""
+        if self._until is None:
             return False
         if self._left is None:
-            self._left = left
-        return left > self._left - total // 100
+            self._left = snapshot
+        left, slack = self._left, snapshot.memory.total // 100
+        if available(snapshot) <= available(left) - slack or snapshot.memory.shmem <= left.memory.shmem - slack:
+            return False
+        pressure = snapshot.memory_pressure
+        return now < self._until or (pressure is not None and pressure.some.avg10 <= HURTS)
