@@ -20,6 +20,7 @@ class Memory(Record):
     shmem: int = 0
     slab_unreclaimable: int = 0
     hugetlb: int = 0
+    writeback: int = 0
 
 
 class Swap(Record):
@@ -74,6 +75,7 @@ class Paging(Record):
     scan_kswapd: int = 0
     scan_direct: int = 0
     steal: int = 0
+    activated: int = 0
     major_faults: int = 0
     oom_kills: int = 0
 

@@ -14,6 +14,7 @@ from okoomer.guard.ladder import Ladder
 from okoomer.guard.loop import Guard
 from okoomer.kernel.machine import Machine
 from okoomer.policy.engine import FILL_RATE
+from okoomer.policy.language import PRESETS, load
 from okoomer.policy.model import And, Comparison, Held, Or, Policy, Rule, Step
 from okoomer.record import replace
 from tests.unit.bodies import World
@@ -116,6 +117,19 @@ def test_a_guard_dozes_while_only_memory_swap_or_a_trigger_could_make_a_rule_fir
 ) -> None:
     assert dozes(monkeypatch, LOW)
     assert dozes(monkeypatch, And((LOW, STALLED, Comparison("swap.effective", "<=", 0.05, share=True))))
+
+
+def test_what_changes_from_one_moment_to_the_next_beside_that_is_no_reason_not_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pending = Comparison("mem.pending", "<", 0.01, share=True)
+    assert dozes(monkeypatch, And((LOW, STALLED, pending)))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_guard_dozes_under_the_presets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    for rule in load(name).rules:
+        assert dozes(monkeypatch, rule.when)
 
 
 def test_a_guard_does_not_doze_while_a_hold_runs(monkeypatch: pytest.MonkeyPatch) -> None:

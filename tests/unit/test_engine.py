@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.facts import Memory, Paging, Pressure, Snapshot, Stall, Swap
-from okoomer.policy.engine import FILL_RATE, FIRED, GLANCE, HOLDING, QUIET, Engine
+from okoomer.policy.engine import CLOSELY, FILL_RATE, FIRED, GLANCE, HOLDING, QUIET, Engine
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
 from okoomer.record import replace
 
@@ -246,6 +246,31 @@ def test_what_comes_back_is_forgotten_with_the_suspend() -> None:
     thrashing = engine(rule(Comparison("vm.thrash", ">", 0.08, over=1.0)))
     last(thrashing, paging(0, 0, 0), replace(paging(1, MIB, MIB), asleep=9.0))
     assert thrashing.value("vm.thrash", 1.0) is None
+
+
+def test_what_is_in_use_is_a_share_of_all_that_reclaim_decides_on() -> None:
+    busy = engine(rule(Comparison("vm.busy", ">", 0.5, over=1.0)))
+    for time, (stays, goes) in enumerate(((0, 0), (3, 7), (60, 20))):
+        counts = Paging(
+            scan_kswapd=900 * MIB * time, activated=stays * MIB, steal=goes * MIB // 2, swapout=goes * MIB // 2
+        )
+        last(busy, replace(at(time), paging=counts))
+    assert busy.value("vm.busy", 1.0) == pytest.approx(57 / 70)
+
+
+def test_what_is_on_its_way_to_swap_is_no_file_that_is_written_and_may_be_there_at_once() -> None:
+    pending = engine(rule(Comparison("mem.pending", "<", 0.01, share=True)))
+    machine = at(0, 0.1, swap=Swap(8 * GIB, 7 * GIB, cached=200 * MIB))
+    verdict = last(pending, replace(machine, memory=replace(machine.memory, writeback=GIB)))
+    assert pending.value("mem.pending") == 200 * MIB
+    assert verdict.soonest == CLOSELY
+
+
+def test_flows_are_looked_at_more_closely_while_nobody_tells_of_a_stall() -> None:
+    for triggers, soonest in ((True, GLANCE), (False, CLOSELY)):
+        flow = engine(rule(Comparison("vm.thrash", ">", 0.5, over=1.0)))
+        flow.triggers = triggers
+        assert last(flow, paging(0, 0, 0), paging(1, MIB, 9 * MIB)).soonest == soonest
 
 
 def test_a_forecast_tells_when_all_is_gone() -> None:

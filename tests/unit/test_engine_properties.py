@@ -41,6 +41,8 @@ def reading(snapshot: Snapshot, metric: str) -> float | None:
         return zram.stored / zram.used if field == "ratio" and zram.used else getattr(zram, field, None)
     if metric in ("mem.available", "mem.available.user"):
         return memory.available + (0 if arc is None or arc.size < arc.minimum else arc.size - arc.minimum)
+    if metric == "mem.pending":
+        return min(memory.writeback, swap.cached)
     if metric == "swap.used":
         return swap.total - swap.free
     if metric == "swap.effective":

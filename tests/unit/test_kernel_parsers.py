@@ -109,11 +109,12 @@ def test_the_files_of_this_kernel_are_understood(name: str, path: str) -> None:
 def test_meminfo_in_bytes() -> None:
     text = b"MemTotal: 1000 kB\nMemFree: 100 kB\nMemAvailable: 300 kB\nBuffers: 10 kB\nCached: 200 kB\n" + (
         b"SwapTotal: 50 kB\nSwapFree: 20 kB\nAnonPages: 400 kB\nShmem: 30 kB\nSUnreclaim: 5 kB\nHugetlb: 7 kB\n"
+        b"Writeback: 8 kB\nWritebackTmp: 9 kB\nSwapCached: 6 kB\n"
     )
     kib = 1024
     assert meminfo.parse(text) == (
-        Memory(1000 * kib, 100 * kib, 300 * kib, 400 * kib, 180 * kib, 30 * kib, 5 * kib, 7 * kib),
-        Swap(50 * kib, 20 * kib),
+        Memory(1000 * kib, 100 * kib, 300 * kib, 400 * kib, 180 * kib, 30 * kib, 5 * kib, 7 * kib, 8 * kib),
+        Swap(50 * kib, 20 * kib, cached=6 * kib),
     )
 
 
@@ -186,9 +187,10 @@ def test_what_is_no_pressure_file_is_refused(text: bytes) -> None:
 def test_flows_in_bytes_and_counts_as_they_are() -> None:
     page = 4096
     assert vmstat.parse(VMSTAT + b"workingset_refault_anon 3\nworkingset_refault_file 4\noom_kill 2\n") == Paging(
-        10 * page, 20 * page, 3 * page, 4 * page, 40 * page, 50 * page, 0, 30, 2
+        10 * page, 20 * page, 3 * page, 4 * page, 40 * page, 50 * page, 0, 0, 30, 2
     )
     assert vmstat.parse(VMSTAT + b"pgsteal_kswapd 5\npgsteal_direct 6\n").steal == 11 * page
+    assert vmstat.parse(VMSTAT + b"pgactivate 7\n").activated == 7 * page
     assert vmstat.parse(VMSTAT + b"workingset_refault 9\n").refault_file == 9 * page  # before Linux 5.9
 
 

@@ -40,7 +40,8 @@ class Wake:
         self._wanted = trigger_of(policy)
         named = {comparison.metric for rule in policy.rules for comparison in comparisons(rule)}
         # What else there is may change at any time, and pauses are too short to doze where only that matters.
-        blind = (metric for metric in named if METRICS[metric].kind in (LEVEL, STALL) and metric not in SEEN)
+        slow = (metric for metric in named if METRICS[metric].kind in (LEVEL, STALL) and not METRICS[metric].sudden)
+        blind = (metric for metric in slow if metric not in SEEN)
         self._dozes = all(metric.startswith("psi.memory.") for metric in blind)
 
     @property

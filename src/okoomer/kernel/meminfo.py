@@ -39,6 +39,7 @@ def parse(text: bytes) -> tuple[Memory, Swap]:
         shmem=within(shmem, total),
         slab_unreclaimable=within(size(b"\nSUnreclaim:"), total),
         hugetlb=within(size(b"\nHugetlb:"), total),
+        writeback=within(size(b"\nWriteback:"), total),
     )
     swap_free = within(size(b"\nSwapFree:"), swap_total)
     swap_cached = within(size(b"\nSwapCached:"), swap_total - swap_free)

@@ -33,6 +33,7 @@ def parse(text: bytes) -> Paging:
         scan_kswapd=PAGE * count(b"pgscan_kswapd"),
         scan_direct=PAGE * count(b"pgscan_direct"),
         steal=PAGE * (count(b"pgsteal_kswapd") + count(b"pgsteal_direct")),
+        activated=PAGE * count(b"pgactivate"),
         major_faults=count(b"pgmajfault"),
         oom_kills=count(b"oom_kill"),
     )

@@ -27,8 +27,10 @@ QUIET, HOLDING, FIRED = "quiet", "holding", "fired"
 FILL_RATE = 10 * 1024**3
 #: The same for swap: what the fastest disks and zram take.
 SWAP_FILL_RATE = 4 * 1024**3
-#: Seconds after which a reading that may jump at any time (flows, averages, ratios, forecasts) is looked at again.
-GLANCE = 0.5
+#: Seconds after which a reading that may jump at any time (flows, averages, ratios, forecasts, and levels that are
+#: sudden) is looked at again; and while a stall is on, or nobody would tell of one: what shows that a machine thrashes
+#: may show for half a second only.
+GLANCE, CLOSELY = 0.5, 0.1
 #: Seconds of the past from which the forecast is taken.
 FORECAST_WINDOW = 5.0
 
@@ -213,18 +215,19 @@ class Engine:
     def _soonest_comparison(self, comparison: Comparison, wanted: bool) -> float:
         metric = METRICS[comparison.metric]
         value, threshold = self.value(metric.name, comparison.over), self._threshold(comparison)
+        glance = GLANCE if self.triggers else CLOSELY
         if value is None:
-            return GLANCE if metric.windowed and self._offered(metric) else float("inf")
+            return glance if metric.windowed and self._offered(metric) else float("inf")
         if OPERATORS[comparison.operator](value, threshold) is wanted:
             return 0.0
         distance = abs(value - threshold)
-        if metric.kind == LEVEL:
+        if metric.kind == LEVEL and not metric.sudden:
             return distance / min(self.fill_rate, SWAP_FILL_RATE if metric.name.startswith("swap.") else FILL_RATE)
         rising = (comparison.operator in (">", ">=")) is wanted
         if metric.kind in (STALL, AVERAGE) and rising and self.triggers and metric.name.startswith("psi.memory."):
             return float("inf")
         # A stall cannot grow faster than time passes.
-        return distance * comparison.over if metric.kind == STALL and rising else GLANCE
+        return distance * comparison.over if metric.kind == STALL and rising else glance
 
     # --- what is remembered -------------------------------------------------------------------------------------
 

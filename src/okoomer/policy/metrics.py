@@ -35,7 +35,8 @@ class Metric(Record):
     """One name of the language.
 
     `read` gives the reading in bytes, seconds, shares or counts, or None where the machine does not offer it;
-    `total` what a percentage refers to, in bytes. `text` says in words what it is and where it comes from.
+    `total` what a percentage refers to, in bytes. `text` says in words what it is and where it comes from. A level that
+    is `sudden` may be any other at the next instant.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Metric(Record):
     text: str
     read: Callable[[Snapshot], float | None]
     total: Callable[[Snapshot], float] | None = None
+    sudden: bool = False
 
     @property
     def windowed(self) -> bool:
@@ -149,6 +151,14 @@ METRICS: dict[str, Metric] = {
         _level("mem.file", "page cache (Cached less Shmem, and Buffers)", lambda s: s.memory.file),
         _level("mem.shmem", "shared memory and tmpfs (Shmem)", lambda s: s.memory.shmem),
         _level("mem.slab", "kernel memory that stays (SUnreclaim)", lambda s: s.memory.slab_unreclaimable),
+        Metric(
+            "mem.pending",
+            LEVEL,
+            "memory that is on its way to swap, and free once it is written (Writeback, at most SwapCached)",
+            lambda s: min(s.memory.writeback, s.swap.cached),
+            _memory_total,
+            sudden=True,
+        ),
         _level("swap.total", "swap of all areas (SwapTotal)", lambda s: s.swap.total, _swap_total),
         _level("swap.free", "free swap (SwapFree); without swap 0 bytes and 0 %", lambda s: s.swap.free, _swap_total),
         _level("swap.used", "used swap", lambda s: s.swap.total - s.swap.free, _swap_total),
@@ -178,6 +188,13 @@ METRICS: dict[str, Metric] = {
             "share of what reclaim took that was wanted back (workingset_refault_* of pgsteal_*)",
             lambda s: s.paging.refault_anon + s.paging.refault_file if s.paging else None,
             lambda s: s.paging.steal if s.paging else 0,
+        ),
+        Metric(
+            "vm.busy",
+            PORTION,
+            "share of what reclaim decided on that is in use and stays (pgactivate of it, pgsteal_* and pswpout)",
+            lambda s: s.paging.activated if s.paging else None,
+            lambda s: s.paging.activated + s.paging.steal + s.paging.swapout if s.paging else 0,
         ),
         _flow("vm.scan", "bytes that reclaim looked at (pgscan_*)", "scan_kswapd", "scan_direct"),
         _flow("vm.scan.direct", "bytes that tasks had to look at themselves (pgscan_direct)", "scan_direct"),
