@@ -249,13 +249,14 @@ def test_what_comes_back_is_forgotten_with_the_suspend() -> None:
 
 
 def test_what_is_in_use_is_a_share_of_all_that_reclaim_decides_on() -> None:
-    busy = engine(rule(Comparison("vm.busy", ">", 0.5, over=1.0)))
+    busy = engine(rule(And((Comparison("vm.busy", ">", 0.5, over=1.0), Comparison("vm.circle", ">", 0.5, over=1.0)))))
     for time, (stays, goes) in enumerate(((0, 0), (3, 7), (60, 20))):
         counts = Paging(
             scan_kswapd=900 * MIB * time, activated=stays * MIB, steal=goes * MIB // 2, swapout=goes * MIB // 2
         )
         last(busy, replace(at(time), paging=counts))
     assert busy.value("vm.busy", 1.0) == pytest.approx(57 / 70)
+    assert busy.value("vm.circle", 1.0) == pytest.approx(57 / (8 * 1024))
 
 
 def test_what_is_on_its_way_to_swap_is_no_file_that_is_written_and_may_be_there_at_once() -> None:

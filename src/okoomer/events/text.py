@@ -67,7 +67,7 @@ def reading(metric: str, value: float | None) -> str:
     if value is None:
         return f"{metric} unknown"
     family = metric.split(".")[0]
-    if family == "psi" or metric in ("vm.thrash", "vm.busy"):
+    if family == "psi" or metric in ("vm.thrash", "vm.busy", "vm.circle"):
         return f"{metric} {value:.1%}"
     if family == "forecast":
         return f"{metric} {value:.0f} s" if value < 1e9 else f"{metric} never"

@@ -196,6 +196,13 @@ METRICS: dict[str, Metric] = {
             lambda s: s.paging.activated if s.paging else None,
             lambda s: s.paging.activated + s.paging.steal + s.paging.swapout if s.paging else 0,
         ),
+        Metric(
+            "vm.circle",
+            PORTION,
+            "share of all memory that reclaim comes to and finds in use, each second (pgactivate)",
+            lambda s: s.paging.activated if s.paging else None,
+            lambda s: s.memory.total * s.time,
+        ),
         _flow("vm.scan", "bytes that reclaim looked at (pgscan_*)", "scan_kswapd", "scan_direct"),
         _flow("vm.scan.direct", "bytes that tasks had to look at themselves (pgscan_direct)", "scan_direct"),
         _flow("vm.major_faults", "page faults that read from a disk (pgmajfault)", "major_faults", kind=COUNT),
