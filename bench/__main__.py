@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import death, footprint, ramps, reaction, roles, scan
+from bench import cgroups, death, footprint, ramps, reaction, roles, scan
 from bench.daemons import Daemon, contestants
 from bench.result import SUBJECT, Measure, table
 
@@ -24,6 +24,7 @@ BENCHES: dict[str, Callable[[list[Daemon], int | None], list[Measure]]] = {
     "footprint": footprint.run,
     "death": death.run,
     "roles": roles.run,
+    "cgroups": cgroups.run,
 }
 
 

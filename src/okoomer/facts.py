@@ -80,11 +80,56 @@ class Paging(Record):
     oom_kills: int = 0
 
 
+class Cgroup(Record):
+    """One cgroup of the unified hierarchy (Documentation/admin-guide/cgroup-v2.rst). Sizes are bytes; flows are bytes
+    since it was made. What was not asked for, or is not offered here, is None.
+
+    `path` is as in /proc/PID/cgroup; the root is "/". `inode` tells it from a later one of the same name. `owner` is
+    the user that its directory belongs to. `high` and `maximum` are None where it has no such limit, `left` is what is
+    left under the tightest limit of its own and of those above, None without any. `protection` is what memory.min and
+    memory.low really keep for it, as distributed among its siblings. `whole` is memory.oom.group: it ends as one or
+    not at all. `leaf`: it has no children. `age` is in seconds, since it was first seen. `io_cost` is device time (see
+    kernel.cgroup_text). `tags` are the names of its extended attributes.
+    """
+
+    path: str
+    inode: int = 0
+    owner: int = 0
+    leaf: bool = True
+    populated: bool | None = None
+    frozen: bool = False
+    whole: bool = False
+    memory: int | None = None
+    swap: int | None = None
+    anon: int | None = None
+    file: int | None = None
+    shmem: int | None = None
+    minimum: int = 0
+    low: int = 0
+    high: int | None = None
+    maximum: int | None = None
+    left: int | None = None
+    protection: int | None = None
+    scan: int | None = None
+    steal: int | None = None
+    refault: int | None = None
+    io_cost: float | None = None
+    dying: int | None = None
+    processes: int | None = None
+    events: tuple[tuple[str, int], ...] = ()
+    age: float | None = None
+    memory_pressure: Pressure | None = None
+    io_pressure: Pressure | None = None
+    cpu_pressure: Pressure | None = None
+    tags: tuple[str, ...] = ()
+
+
 class Snapshot(Record):
     """One reading of the machine.
 
     `time` is in seconds on a clock that stands still while the machine sleeps; `asleep` is how long it has slept in
-    all. A change of `asleep` between two snapshots means that the machine was suspended between them.
+    all. A change of `asleep` between two snapshots means that the machine was suspended between them. `scoped` are,
+    by the text of a scope, the cgroups that it names; a scope that was not read now is not there.
     """
 
     time: float
@@ -97,6 +142,7 @@ class Snapshot(Record):
     cpu_pressure: Pressure | None = None
     paging: Paging | None = None
     asleep: float = 0.0
+    scoped: tuple[tuple[str, tuple[Cgroup, ...]], ...] = ()
 
 
 class Process(Record):

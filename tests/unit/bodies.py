@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _signal import SIGKILL, SIGTERM
-from errno import EPERM, ESRCH
+from errno import ENOENT, EPERM, ESRCH
 from typing import TYPE_CHECKING
 
 from okoomer.facts import Process
@@ -51,6 +51,8 @@ class World:
         self.bodies = {body.pid: body for body in bodies}
         #: How often the kernel's own killer was called, or None where that is not permitted.
         self.left_to_kernel: int | None = 0
+        #: Whole cgroups by their paths, or None where none can be opened.
+        self.groups: dict[str, Enclosure] | None = {}
 
     def seize(self, process: Process) -> Grip | None:
         body = self.bodies[process.pid]
@@ -58,6 +60,13 @@ class World:
             return None
         body.held += 1
         return Grip(self, body)
+
+    def enclose(self, path: str, inode: int) -> Enclosure | None:
+        if self.groups is None:
+            raise PermissionError(EPERM, "not permitted")
+        if self.groups.get(path) is None:
+            return None
+        return self.groups[path]
 
     def leave_to_kernel(self) -> None:
         if self.left_to_kernel is None:
@@ -93,6 +102,55 @@ class Grip:
     def close(self) -> None:
         self._body.held -= 1
         assert self._body.held >= 0
+
+
+class Enclosure:
+    """A whole cgroup of bodies; new ones may be born into it.
+
+    Args:
+        on_limit: Seconds from when it has no memory left to its death, or None where it has no limit.
+    """
+
+    def __init__(self, world: World, *bodies: Body, inode: int = 77, on_limit: float | None = None) -> None:
+        self.inode = inode
+        self.held = 1
+        self.exhausted = False
+        self._world = world
+        self._bodies = list(bodies)
+        self._on_limit = on_limit
+
+    def bear(self, body: Body) -> None:
+        self._bodies.append(body)
+
+    def signal(self, number: int) -> tuple[tuple[int, ...], int]:
+        reached, refused = [], 0
+        for body in self._bodies:
+            try:
+                Grip(self._world, body).signal(number)
+                reached.append(body.pid)
+            except OSError as error:
+                refused = EPERM if error.errno == EPERM else refused
+        return tuple(reached), refused
+
+    def exhaust(self) -> None:
+        if self._on_limit is None:
+            raise FileNotFoundError(ENOENT, "no such file")
+        self.exhausted = True
+        for body in self._bodies:
+            body.dies = min(body.dies, self._world.now + self._on_limit)
+
+    def dead(self) -> bool:
+        return not self.left()
+
+    def left(self) -> tuple[int, ...]:
+        return tuple(body.pid for body in self._bodies if self._world.now < body.dies)
+
+    def pidfds(self) -> list[int]:
+        return list(self.left())
+
+    def close(self) -> None:
+        self.held -= 1
+        assert self.held >= 0
 
 
 ANYBODY = Process(0, 1, "body", 0.0)

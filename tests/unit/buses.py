@@ -37,18 +37,20 @@ CONFIG = """
     <allow receive_type="signal"/>
     <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
   </policy>
+  INCLUDED
 </busconfig>
 """
 
 
 class Daemon:
-    """The real dbus-daemon as a system bus, at a socket of its own."""
+    """The real dbus-daemon as a system bus, at a socket of its own; `included` are files of more policies."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *included: Path) -> None:
         self.socket = directory / "bus"
         self.address = f"unix:path={self.socket}"
         self._config = directory / "bus.conf"
-        self._config.write_text(CONFIG.strip().replace("SOCKET", str(self.socket)))
+        more = "".join(f"<include>{path}</include>" for path in included)
+        self._config.write_text(CONFIG.strip().replace("SOCKET", str(self.socket)).replace("INCLUDED", more))
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

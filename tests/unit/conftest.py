@@ -1,7 +1,10 @@
-"""How many cases the properties were tried on is told, and must not dwindle unseen."""
+"""How many cases the properties were tried on is told, and must not dwindle unseen. Nothing stays open."""
 
 from __future__ import annotations
 
+import gc
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,31 @@ ENOUGH = 200_000
 HERE = Path(__file__).parent
 
 chosen_few = too_few = False
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_descriptor_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A file of tests gives back what it has opened, or a run of them all would run out."""
+    before, failed = descriptors(), request.session.testsfailed
+    yield
+    until = time.monotonic() + 5
+    # Cycles of objects and threads that are about to end may hold some yet.
+    while (left := descriptors() - before) and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.01)
+    # What is told of a failure holds all that was at hand there.
+    assert not left or request.session.testsfailed > failed
+
+
+def descriptors() -> set[tuple[str, str]]:
+    """The numbers of all that are open, and what they are of."""
+    found = set()
+    for fd in Path("/proc/self/fd").iterdir():
+        try:
+            found.add((fd.name, str(fd.readlink())))
+        except OSError:
+            continue  # the one that listed them
+    return found
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

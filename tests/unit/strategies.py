@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from okoomer.policy.model import Condition
 
 MIB, GIB = 1024**2, 1024**3
-LEVELS = [name for name, metric in METRICS.items() if metric.kind == LEVEL]
+#: Of the machine, not of a cgroup.
+MACHINE = {name: metric for name, metric in METRICS.items() if not metric.of_cgroup}
+LEVELS = [name for name, metric in MACHINE.items() if metric.kind == LEVEL]
 #: What a single snapshot tells: no windows.
-INSTANT = [name for name, metric in METRICS.items() if metric.kind in (LEVEL, AVERAGE, RATIO)]
-WINDOWED = [name for name, metric in METRICS.items() if metric.windowed]
+INSTANT = [name for name, metric in MACHINE.items() if metric.kind in (LEVEL, AVERAGE, RATIO)]
+WINDOWED = [name for name, metric in MACHINE.items() if metric.windowed]
 OPERATORS = ("<", "<=", ">", ">=")
 
 

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from okoomer.cli import snapshot
+from okoomer.guard.cgroups import Cgroups
+from okoomer.kernel import cgroup
+from okoomer.kernel.machine import recorded as recorded_machine
+from okoomer.record import replace
 from tests.unit.console import okoomer
+from tests.unit.live_cgroups import build
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +81,8 @@ def test_marks_and_files_of_cgroups_are_recorded_by_their_paths(
         (mount / path / "memory.current").write_text("5\n")
         (mount / path / "irrelevant").write_text("5\n")
     (mount / "cgroup.controllers").write_text("memory\n")
-    monkeypatch.setattr("okoomer.kernel.cgroup.mount_point", lambda: str(mount))
-    monkeypatch.setattr(snapshot, "marks_of", lambda folder: {"user.name": Path(folder).name})
+    monkeypatch.setattr("okoomer.kernel.cgroup.mount", lambda: str(mount))
+    monkeypatch.setattr("okoomer.kernel.cgroup.marks", lambda folder: {"user.name": Path(folder).name})
     monkeypatch.setattr("okoomer.kernel.process.pids", lambda _proc: iter(()))
     (tmp_path / "machine").mkdir()
     snapshot.record(tmp_path / "machine")
@@ -96,8 +101,44 @@ def test_attributes_of_a_file_are_read_by_their_kinds(tmp_path: Path) -> None:
         os.setxattr(tmp_path, "user.oomd_avoid", b"1")
     except OSError:
         pytest.skip("this file system keeps no attributes")
-    assert snapshot.marks_of(str(tmp_path)) == {"user.oomd_avoid": "1"}
-    assert snapshot.marks_of(str(tmp_path / "absent")) == {}
+    assert cgroup.marks(str(tmp_path)) == {"user.oomd_avoid": "1"}
+    assert cgroup.marks(str(tmp_path / "absent")) == {}
+
+
+def test_owners_and_kinds_of_devices_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mount = tmp_path / "cgroup"
+    for path, device in (("a", "8:0"), ("b\xff", "259:7777")):
+        (mount / path).mkdir(parents=True)
+        (mount / path / "io.stat").write_text(f"{device} rios=1\n")
+    (mount / "c").mkdir()
+    (mount / "c" / "io.stat").write_text("../../../etc: rios=1\n")
+    monkeypatch.setattr("okoomer.kernel.cgroup.mount", lambda: str(mount))
+    owners = {"a": 1000, "c": 7}
+    monkeypatch.setattr(snapshot, "owner_of", lambda folder: owners.get(Path(folder).name, 0))
+    copied: list[str] = []
+    monkeypatch.setattr(snapshot, "copy", lambda source, _target: copied.append(str(source)) or 1)
+    (tmp_path / "machine").mkdir()
+    assert snapshot.record_cgroups(tmp_path / "machine") == 3 + 2 + 2
+    assert json.loads((tmp_path / "machine/owners.json").read_text()) == {"/a": 1000, "/c": 7}
+    assert copied[-2:] == [f"/sys/dev/block/{device}/queue/rotational" for device in ("259:7777", "8:0")]
+
+
+def test_a_recording_of_cgroups_is_read_as_the_machine_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"memory_current": 5, "memory_max": 9, "cgroup_procs": "7\n8", "io_stat": "8:0 rios=1000"}
+    made = build(tmp_path / "live", {"/a.slice/b": files, "/c": {"memory_low": 3}})
+    monkeypatch.setattr("okoomer.kernel.cgroup.mount", lambda proc="": str(made.mount))
+    monkeypatch.setattr(snapshot, "owner_of", lambda folder: 1000 if folder.endswith("/b") else 0)
+    (tmp_path / "machine").mkdir()
+    snapshot.record_cgroups(tmp_path / "machine")
+    fields = frozenset(("memory", "maximum", "low", "io_cost"))
+    live, kept = (
+        {one.path: one for one in Cgroups(machine).area(None, "/", True, fields, 1.0) if one.path != "/"}
+        for machine in (made.machine, recorded_machine(str(tmp_path / "machine")))
+    )
+    assert set(live) == {"/a.slice", "/a.slice/b", "/c"}
+    assert {"/a.slice", "/a.slice/b"} <= set(kept)
+    assert kept["/a.slice/b"] == replace(live["/a.slice/b"], inode=kept["/a.slice/b"].inode, owner=1000)
+    assert Cgroups(recorded_machine(str(tmp_path / "machine"))).members("/a.slice") == [7, 8]
 
 
 def test_what_vanishes_meanwhile_is_absent(tmp_path: Path) -> None:

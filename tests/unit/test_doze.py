@@ -107,8 +107,7 @@ def dozes(
     guard = Guard(machine, policy, still, ladder, str, me=3, now=lambda: 0.0)  # type: ignore[arg-type]
     guard.wake._trigger, guard.wake._poller = 99, still  # type: ignore[assignment]
     guard.cycle()
-    well = guard._last if guard._calm() else None
-    guard.wake.wait(2.0, (), well, guard.engine.fill_rate, lambda _: None)
+    guard.wake.wait(2.0, (), guard.well(), guard.engine.fill_rate, lambda _: None)
     return bool(dozed)
 
 

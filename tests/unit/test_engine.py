@@ -155,7 +155,7 @@ def test_nothing_acts_while_an_act_is_in_flight() -> None:
 def test_a_rule_that_only_warns_blocks_no_other() -> None:
     both = engine(rule(LOW, "early", steps=WARN), rule(LOW, "low"))
     verdict = both.step(at(0, 0.05))
-    assert (verdict.act, verdict.warnings) == (1, (0,))
+    assert (verdict.act, verdict.warnings) == (1, ((0, None),))
 
 
 def test_a_warning_without_rest_is_given_once_an_episode_also_during_an_act() -> None:
@@ -164,7 +164,7 @@ def test_a_warning_without_rest_is_given_once_an_episode_also_during_an_act() ->
         warning.step(at(t, share), acting=acting).warnings
         for t, share, acting in ((0, 0.05, True), (9, 0.05, False), (10, 0.5, False), (11, 0.05, False))
     ]
-    assert found == [(0,), (), (), (0,)]
+    assert found == [((0, None),), (), (), ((0, None),)]
 
 
 def test_a_warning_with_a_rest_is_repeated_that_often() -> None:

@@ -163,7 +163,7 @@ def test_acts_are_of_fired_rules_that_have_rested_and_none_is_missed(random: Ran
                 rests[index] = snapshot.time + rule.rest
             elif acts and found.state == FIRED and snapshot.time >= rests[index]:
                 ready.append(index)
-            assert index not in verdict.warnings or (not acts and found.state == FIRED)
+            assert (index, None) not in verdict.warnings or (not acts and found.state == FIRED)
         assert verdict.act == (ready[0] if ready else None)
         if verdict.act is not None:
             rests[verdict.act] = snapshot.time + policy.rules[verdict.act].rest

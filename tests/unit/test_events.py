@@ -197,6 +197,14 @@ def test_what_is_no_event_has_no_sentence() -> None:
             model.RuleChanged("r", "fired", (("psi.memory.full", 0.25), ("swap.free", None))),
             "rule r fired: psi.memory.full 25.0%, swap.free unknown",
         ),
+        (
+            model.RuleChanged("r", "fired", (("cgroup.psi.memory.full.avg10", 0.25), ("cgroup.scan", 2.0**20)), "/a"),
+            "rule r fired in /a: cgroup.psi.memory.full.avg10 25.0%, cgroup.scan 1 MiB/s",
+        ),
+        (model.Refused("r", "too small", (), "/a"), "rule r fired in /a, but nobody's end would help: too small"),
+        (model.Signalled("r", "SIGKILL", "/a", (), (), "/a"), "SIGKILL to /a (no process)"),
+        (model.Shrunk("r", "/a", 2 * GIB, GIB, 0.5), "rule r shrinks /a: 1.0 GiB of 2.0 GiB came back in 0.500 s"),
+        (model.Shrunk("r", "/a", 0, 0, 0.0, "all is protected"), "rule r shrinks /a: all is protected"),
     ],
 )
 def test_sentences_for_people(event: Record, said: str) -> None:

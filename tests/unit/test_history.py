@@ -156,3 +156,12 @@ def test_odd_samples_do_not_move_a_slope(random: Random) -> None:
     at = random.randrange(60)
     samples[at] = (samples[at][0], random.uniform(-1e9, 1e9))
     assert fed(samples, 5.0, growing=False).slope() == pytest.approx(-100)
+
+
+def test_a_series_is_still_once_its_rate_can_only_stay_what_it_is() -> None:
+    assert Series(1.0, growing=True).still
+    assert not fed([(0.0, 1.0)], 1.0).still
+    assert fed([(0.0, 1.0), (0.5, 1.0)], 1.0).still
+    assert not fed([(0.0, 1.0), (0.5, 2.0), (0.9, 2.0)], 1.0).still
+    assert fed([(0.0, 1.0), (0.5, 2.0), (1.6, 2.0)], 1.0).still
+    assert not fed([(0.0, 1.0), (0.5, 1.0)], 1.0, growing=False).still

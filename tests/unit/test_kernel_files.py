@@ -173,6 +173,17 @@ def test_the_descriptor_is_kept_and_given_back(
         os.fstat(opened[0])
 
 
+def test_who_lets_go_of_it_gives_the_descriptor_back(path: Path) -> None:
+    path.write_bytes(b"5")
+    source = Source(str(path), int)
+    assert source.read() == 5
+    fd = source._fd
+    assert Path(f"/proc/self/fd/{fd}").readlink() == path
+    del source
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
 def test_a_file_that_comes_in_pieces_is_read_whole_and_within_its_size(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

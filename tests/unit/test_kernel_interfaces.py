@@ -125,10 +125,10 @@ def test_without_a_device_of_some_size_there_is_no_zram(tmp_path: Path) -> None:
 def test_the_unified_hierarchy_is_found_behind_any_number_of_mounts(tmp_path: Path) -> None:
     others = b"".join(b"tmpfs /run/user/%d tmpfs rw 0 0\n" % number for number in range(1000))
     write(tmp_path / "self/mounts", others + b"cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
-    assert cgroup.mount_point(str(tmp_path)) == "/sys/fs/cgroup"
+    assert cgroup.mount(str(tmp_path)) == "/sys/fs/cgroup"
     write(tmp_path / "self/mounts", others + b"\ncgroup /sys/fs/cgroup/cgroup2 cgroup rw 0 0\nodd\n")
-    assert cgroup.mount_point(str(tmp_path)) is None
-    assert cgroup.mount_point(str(tmp_path / "absent")) is None
+    assert cgroup.mount(str(tmp_path)) is None
+    assert cgroup.mount(str(tmp_path / "absent")) is None
 
 
 def test_controllers_of_a_hierarchy(tmp_path: Path) -> None:
@@ -194,7 +194,8 @@ def test_a_deleted_program_keeps_its_path(tmp_path: Path) -> None:
 
 
 def test_clocks_differ_by_the_time_asleep() -> None:
-    assert abs(clock.since_boot() - clock.monotonic() - clock.asleep()) < 0.2
+    # Between two of the looks others may run for long.
+    assert min(abs(clock.since_boot() - clock.monotonic() - clock.asleep()) for _ in range(20)) < 0.2
 
 
 def test_only_the_machine_itself_is_live() -> None:

@@ -60,8 +60,7 @@ def test_descriptors_are_kept_up_to_a_number_and_given_back(sleeper: subprocess.
     assert {os.getpid(), sleeper.pid} <= pids(sizes) == pids(sizes)
     assert len(descriptors()) == 2
     assert pids(Sizes("/proc")) and len(descriptors()) == 2
-    for fd in sizes._kept.values():
-        os.close(fd)
+    sizes.close()
     assert descriptors() == []
 
 
@@ -74,8 +73,7 @@ def test_a_process_that_has_ended_is_forgotten_with_its_descriptor(sleeper: subp
     sleeper.wait()
     assert sleeper.pid not in pids(sizes)
     assert mine not in descriptors()
-    for fd in sizes._kept.values():
-        os.close(fd)
+    sizes.close()
 
 
 def test_a_kept_descriptor_shows_how_a_process_grows() -> None:
@@ -90,8 +88,7 @@ def test_a_kept_descriptor_shows_how_a_process_grows() -> None:
     while mine() < before + 60 * MIB and time.monotonic() < deadline:
         time.sleep(0.01)  # counters of the kernel are not exact at once
     assert len(held) == 64 * MIB and mine() >= before + 60 * MIB
-    for fd in sizes._kept.values():
-        os.close(fd)
+    sizes.close()
 
 
 def test_processes_that_cannot_be_listed_are_an_error(tmp_path: Path) -> None:

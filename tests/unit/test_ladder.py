@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from okoomer.events.model import Died, Ran, Recovered, Run, Signalled, Stuck, Warned
-from okoomer.guard.ladder import ASIDE, BY_KERNEL, DRY_REST, LONG_PATIENCE, PATIENCE, SETTLE, Ladder
+from okoomer.events.model import BY_KERNEL, Died, Ran, Recovered, Run, Signalled, Stuck, Warned
+from okoomer.guard.ladder import ASIDE, DRY_REST, LONG_PATIENCE, PATIENCE, SETTLE, Ladder
 from okoomer.policy.engine import FIRED, QUIET, Engine, RuleVerdict, Verdict
 from okoomer.policy.model import Comparison, Held, Instead, Policy, Rule, Step
 from tests.unit import strategies as some

@@ -24,7 +24,8 @@ from okoomer.policy.metrics import (
     TIME,
     TREND,
 )
-from okoomer.policy.model import RANKS, UNITS, Amount, And, Comparison, Held, Not, Or, Policy
+from okoomer.policy.model import CGROUP_RANKS, RANKS, UNITS, Amount, And, Comparison, Held, Not, Or, Policy, Somewhere
+from okoomer.policy.scope import scope_of
 
 if TYPE_CHECKING:
     from okoomer.policy.model import Condition, Rule
@@ -37,7 +38,7 @@ unhurried = settings(deadline=None)
 
 
 def when_of(text: str) -> Condition:
-    return parse(f'{HEAD}when = "{text}"', "p.toml").rules[0].when
+    return parse(f'{HEAD}scope = "x"\nwhen = "{text}"', "p.toml").rules[0].when
 
 
 def rule_of(keys: str) -> Rule:
@@ -68,7 +69,7 @@ def about(value: float) -> Any:
 def inverse(of: Condition) -> Condition:
     if isinstance(of, Comparison):
         return Comparison(of.metric, INVERSE[of.operator], of.threshold, of.share, of.over)
-    if isinstance(of, Held):
+    if isinstance(of, (Held, Somewhere)):
         return Not(of)
     if isinstance(of, Not):
         return of.part
@@ -77,7 +78,7 @@ def inverse(of: Condition) -> Condition:
 
 @st.composite
 def comparisons(draw: st.DrawFn) -> tuple[str, Condition]:
-    metric = METRICS[draw(st.sampled_from(sorted(METRICS)))]
+    metric = METRICS[draw(st.sampled_from(sorted(METRICS)))]  # also of the cgroup that the rule is about
     unit = draw(st.sampled_from(sorted(UNITS_OF[metric.kind])))
     number = draw(st.one_of(st.integers(1, 99), st.decimals("0.1", "99.9", places=1)))
     operator = draw(st.sampled_from(sorted(INVERSE)))
@@ -101,15 +102,20 @@ def joined(parts: list[tuple[str, Condition]], kind: type[And] | type[Or]) -> tu
     return word.join(f"({text})" for text, _ in parts), kind(tuple(flat))
 
 
-CONDITION = st.recursive(
-    comparisons(),
-    lambda inner: st.one_of(
+def combined(inner: st.SearchStrategy[tuple[str, Condition]]) -> st.SearchStrategy[tuple[str, Condition]]:
+    return st.one_of(
         st.builds(joined, st.lists(inner, min_size=2, max_size=3), st.sampled_from([And, Or])),
         st.builds(lambda c, s: (f"({c[0]}) for {s}ms", Held(c[1], s / 1000)), inner, st.integers(1, 10**6)),
         st.builds(lambda c: (f"not ({c[0]})", inverse(c[1])), inner),
-    ),
-    max_leaves=8,
+    )
+
+
+SOMEWHERE = st.builds(
+    lambda globs, c: (f"any in '{globs}' ({c[0]})", Somewhere(scope_of(globs), c[1])),
+    st.sampled_from(["a/*", "{a,b}/c, d", "/", "[!a]?"]),
+    st.recursive(comparisons(), combined, max_leaves=3),
 )
+CONDITION = st.recursive(st.one_of(comparisons(), SOMEWHERE), combined, max_leaves=8)
 
 
 @unhurried
@@ -132,7 +138,22 @@ def test_sizes_are_bytes(number: object, unit: str) -> None:
     assert rule_of(f"least = '{number}{unit}'").least == Amount(about(expected))
 
 
-PIECES = [*METRICS, *UNITS, *RANKS, "[[rule]]", "\nname = ", "\nwhen = ", '"', "'", '"""', "[", "]", ",", "="]
+PIECES = [
+    *METRICS,
+    *UNITS,
+    *RANKS,
+    *CGROUP_RANKS,
+    "[[rule]]",
+    "\nname = ",
+    "\nwhen = ",
+    '"',
+    "'",
+    '"""',
+    "[",
+    "]",
+    ",",
+    "=",
+]
 PIECES += ["<", ">=", "5%", "400MiB", "2s", " over ", " for ", " and ", " or ", " not ", "(", ")", "\n", "#"]
 PIECES += [
     "\\",
@@ -146,7 +167,21 @@ PIECES += [
     "+3",
     "run 1s: ",
 ]
-PIECES += ["name~", "/bin/x", "$PID", "$"]
+PIECES += [
+    "name~",
+    "/bin/x",
+    "$PID",
+    "$",
+    "\nscope = ",
+    "\namong = ",
+    "\nunit = ",
+    "any in ",
+    "./",
+    "{a",
+    "}",
+    "*/",
+    "shrink",
+]
 SOUP = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=30).map("".join)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from okoomer.events import model
 from okoomer.facts import Memory, Process, Snapshot, Swap
-from okoomer.guard import loop
+from okoomer.guard import loop, seek
 from okoomer.guard.ladder import ASIDE, DRY_REST, PATIENCE, SETTLE, Ladder
 from okoomer.guard.loop import AGAIN, LONGEST, LONGEST_BLIND, SHORTEST, WHILE_FIRED, Guard
 from okoomer.guard.scan import Scan
@@ -52,7 +52,7 @@ class Stage:
         self.recovers = False
         self.events: list[Record] = []
         monkeypatch.setattr(loop, "scan", self.scan)
-        monkeypatch.setattr(loop, "descendants", lambda *_: [])
+        monkeypatch.setattr(seek, "descendants", lambda *_: [])
         monkeypatch.setattr(loop.clock, "since_boot", lambda: self.world.now)
         policy = Policy("test", rules or (KILLS,))
         ladder = Ladder(self.world, self.tell, policy)

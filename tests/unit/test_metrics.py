@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from okoomer.facts import Arc, Memory, Snapshot, Swap, Zram
-from okoomer.policy.metrics import METRICS, available, effective_swap
+from okoomer.facts import Arc, Cgroup, Memory, Snapshot, Swap, Zram
+from okoomer.policy.metrics import METRICS, available, effective_swap, is_limited
 from okoomer.units import GIB, MIB
 
 PAGE = 4096
@@ -48,5 +48,27 @@ def test_what_zfs_would_give_back_is_available() -> None:
 
 
 def test_each_metric_reads_a_bare_machine_without_a_word() -> None:
-    found = {name: metric.read(at()) for name, metric in METRICS.items()}
+    found = {name: metric.read(at()) for name, metric in METRICS.items() if not metric.of_cgroup}
     assert found["swap.free"] == 0 and found["psi.memory.full"] is None and found["vm.swapin"] is None
+
+
+def test_each_metric_reads_a_bare_cgroup_without_a_word() -> None:
+    of_cgroups = [metric for metric in METRICS.values() if metric.of_cgroup]
+    assert len(of_cgroups) > 40
+    assert [metric.name for metric in of_cgroups if metric.read(Cgroup("/a")) is not None] == []
+    assert all(field in Cgroup._fields for metric in of_cgroups for field in metric.fields)
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "limited"),
+    [
+        (Cgroup("/a", memory=98 * MIB, left=MIB), True),
+        (Cgroup("/a", memory=90 * MIB, left=10 * MIB), False),
+        (Cgroup("/a", memory=0, left=0), False),
+        (Cgroup("/a", memory=90 * MIB), False),
+        (Cgroup("/a", left=0), False),
+        (Cgroup("/a", frozen=True), True),
+    ],
+)
+def test_a_cgroup_stalls_for_its_own_sake_at_a_limit_or_frozen(cgroup: Cgroup, limited: bool) -> None:
+    assert is_limited(cgroup) == limited

@@ -6,6 +6,7 @@ import pytest
 
 from okoomer.policy import words
 from okoomer.policy.language import PRESETS, load, parse
+from okoomer.policy.model import CGROUP_RANKS, DESCENTS, MANAGED, RANKS, STEPS, TOLD, UNITS
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,66 @@ def test_scores_commands_and_what_is_beside_in_words() -> None:
         "  It tells the state of memory every 1 h.",
         "  Pressure of memory is that of /sys/fs/cgroup/user.slice/memory.pressure.",
     ]
+
+
+CGROUPS = """
+tell = ["kmsg"]
+[[rule]]
+name = "stalled"
+when = "cgroup.psi.memory.full > 40% over 2s and mem.available < 10%"
+scope = "system.slice/*"
+unit = "cgroup"
+among = "./*"
+descend = "best"
+rank = "size_or_growth"
+growth_ratio = "1.5"
+least_swap = "5%"
+avoid = ["tag:user.oomd_avoid"]
+steps = ["shrink 1%", "prekill 5s", "kill"]
+[[rule]]
+name = "swap"
+managed = "ManagedOOMSwap"
+when = "not any in 'a,b' (cgroup.memory > 5% or cgroup.swap > 1MiB)"
+unit = "auto"
+[[rule]]
+name = "own"
+managed = "OOMRules:mine"
+when = "cgroup.memory > 5%"
+unit = "cgroup"
+steps = ["warn", "shrink 50MiB 2s"]
+"""
+
+
+def test_rules_about_cgroups_in_words() -> None:
+    lines = words.describe(parse(CGROUPS, "p.toml"))
+    lines = lines[: lines.index("For all rules:")] + [line for line in lines if "kernel's log" in line]
+    assert lines == [
+        'Rule 1, "stalled", acts on each cgroup of system.slice/* by itself when cgroup.psi.memory.full over 2 s'
+        " is above 40 % and mem.available is below 10 % of memory.",
+        "  It takes 1 % of what it has away from the cgroup, without ending anybody, then has those prepare who asked"
+        " to hear of a kill and waits up to 5 s, then kills the chosen (SIGKILL).",
+        "  Its choice is one cgroup as a whole, the best of its siblings from the top down among ./*, that has a great"
+        " part of what all have, or else grows fastest among the largest.",
+        "  It ends nothing that has 5 % of swap in swap or less.",
+        "  A great part is 50 %; the largest are those above 80 % of all, and to grow is to have 1.5 times the average"
+        " of late.",
+        "  These come last: tag:user.oomd_avoid.",
+        'Rule 2, "swap", acts on each unit that has ManagedOOMSwap=kill when not (in one of a,b (cgroup.memory is above'
+        " 5 % of memory or cgroup.swap is above 1 MiB)).",
+        "  It kills the chosen (SIGKILL).",
+        "  Its choice is an application, service or container as a whole, or a process with all that it started in"
+        " that cgroup, whose end gives most memory back.",
+        'Rule 3, "own", acts on each unit that has OOMRules=mine when cgroup.memory is above 5 % of memory.',
+        "  It warns, then takes 50 MiB away from the cgroup, without ending anybody and waits up to 2 s.",
+        "  It also tells the kernel's log of each kill.",
+    ]
+
+
+def test_every_word_of_the_language_has_a_text() -> None:
+    units = {unit for unit in UNITS if unit != "cgroup"}
+    assert units == set(words._UNITS) and {*RANKS, *CGROUP_RANKS} == set(words._RANKS)
+    assert set(DESCENTS) == set(words._DESCENTS) and set(TOLD) == set(words._TOLD)
+    assert set(STEPS) == {*words._STEPS, "run", "shrink"} and set(MANAGED) == {*words._MANAGED, "OOMRules"}
 
 
 def test_points_that_are_bytes_in_words() -> None:

@@ -9,10 +9,10 @@ import click
 from okoomer.cli import place
 from okoomer.cli.decide import Decider, as_json, in_words
 from okoomer.cli.errors import NO
+from okoomer.cli.sensed import inert, sensed
 from okoomer.events.text import harmless
-from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
-from okoomer.policy.examine import firing, inert
+from okoomer.policy.examine import firing
 from okoomer.policy.language import load
 from okoomer.policy.metrics import METRICS
 from okoomer.policy.words import describe
@@ -40,7 +40,7 @@ def command(ctx: click.Context, file: str | None, metrics: bool, json_wanted: bo
         return
     source, why = (file, "named on the command line") if file else place.policy_of_this_machine()
     policy = load(source)
-    snapshot = Sense(LIVE).snapshot()
+    snapshot = sensed(policy)
     missing, at_once = inert(policy, snapshot), firing(policy, snapshot)
     decision = Decider(policy).decide(LIVE, snapshot)
     if json_wanted:

@@ -9,18 +9,22 @@ from typing import Any
 
 from okoomer.events.text import harmless, readings
 from okoomer.facts import Snapshot
+from okoomer.guard.cgroups import Cgroups
 from okoomer.guard.scan import Scan, floor_of, scan
+from okoomer.guard.seek import Seeker, targets_of
 from okoomer.guard.sense import Sense
 from okoomer.guard.writers import Reading, Writers, joined, reading
 from okoomer.kernel import clock
 from okoomer.kernel.machine import Machine
-from okoomer.policy.choose import Choice, choose, least_of, need_of, needs_of
+from okoomer.policy import write
+from okoomer.policy.choose import Choice, least_of, need_of, needs_of
 from okoomer.policy.engine import Engine, Verdict
-from okoomer.policy.model import Policy, Rule
+from okoomer.policy.model import Policy, Rule, Step
 from okoomer.policy.ownerless import floods
 from okoomer.policy.reason import reason_of
 from okoomer.policy.scale import Candidate
-from okoomer.record import Record
+from okoomer.policy.wants import wants_of
+from okoomer.record import Record, replace
 from okoomer.units import size
 
 
@@ -41,6 +45,9 @@ class Decider:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.engine = Engine(policy)
+        self._wants = {want.scope.text: want for want in wants_of(policy)}
+        self._cgroups: Cgroups | None = None
+        self._seeker: Seeker | None = None
         self._earlier: Scan | None = None
         self._reading: Reading | None = None
 
@@ -53,26 +60,38 @@ class Decider:
         Raises:
             OSError: The processes cannot be listed.
         """
+        cgroups, seeker = self._turn(machine)
+        snapshot = replace(snapshot, scoped=cgroups.scoped(self._wants.values(), snapshot.time))
         verdict = self.engine.step(snapshot)
-        index = verdict.act if verdict.act is not None else next(iter(verdict.warnings), None)
+        index, target = verdict.act, verdict.target
+        if index is None:
+            index, target = next(iter(verdict.warnings), (None, None))
         rule = self.policy.rules[index] if index is not None else None
-        me = os.getpid() if machine.live else 0
-        found = self._scan(machine, snapshot, rule or self.policy.rules[0], me)
+        for rating in seeker.rating:
+            for one in targets_of(self.policy.rules[rating], snapshot):
+                seeker.note(rating, one, snapshot)
+        first = next((one for one in self.policy.rules if one.chooses and not one.managed), self.policy.rules[0])
+        found = self._scan(machine, snapshot, rule or first)
         if rule is None and not always:
             return Decision(snapshot.time, verdict, found)
-        choice = choose(
-            rule or self.policy.rules[0],
-            self.policy,
-            snapshot,
-            found.processes,
-            me,
-            user=os.geteuid() or None if machine.live else None,
-            flood=found.flood,
-        )
-        reason = reason_of(rule, self.engine, choice.writes) if rule else ""
+        choice = seeker.choice(rule or first, target, snapshot, found)
+        choice = replace(choice, ranking=tuple(seeker.filled(candidate) for candidate in choice.ranking))
+        reason = reason_of(rule, self.engine, choice.writes, target) if rule else ""
         return Decision(snapshot.time, verdict, found, rule, reason, choice)
 
-    def _scan(self, machine: Machine, snapshot: Snapshot, rule: Rule, me: int) -> Scan:
+    def _turn(self, machine: Machine) -> tuple[Cgroups, Seeker]:
+        """What reads the cgroups of this machine, and what chooses on it and remembers the instants before."""
+        if self._cgroups is None or self._seeker is None:
+            self._cgroups = Cgroups(machine)
+            me, user = (os.getpid(), os.geteuid() or None) if machine.live else (0, None)
+            self._seeker = Seeker(self.policy, machine.proc, self._cgroups, me, user)
+        elif not machine.live:
+            self._cgroups.turn(machine)
+            self._seeker.turn(machine.proc)
+        return self._cgroups, self._seeker
+
+    def _scan(self, machine: Machine, snapshot: Snapshot, rule: Rule) -> Scan:
+        assert self._cgroups is not None
         wants, need = needs_of(self.policy) | {"cgroup"}, need_of(rule, snapshot)
         self._earlier = found = scan(
             machine.proc,
@@ -81,8 +100,9 @@ class Decider:
             wants,
             floor_of(least_of(rule, snapshot.memory.total)),
             self._earlier,
-            me,
+            os.getpid() if machine.live else 0,
             shmem=snapshot.memory.shmem,
+            tags=self._cgroups.tags,
         )
         if machine.live:
             return Writers(machine, Sense(machine, ()), wants).join(found, need)
@@ -98,6 +118,7 @@ def as_json(decision: Decision) -> dict[str, Any]:
         {
             "name": rule.name,
             "state": rule.state,
+            **({"target": rule.target} if rule.target else {}),
             # JSON has no infinity: a forecast of never is null.
             "values": {metric: v if v is not None and isfinite(v) else None for metric, v in rule.values},
         }
@@ -123,19 +144,28 @@ def as_json(decision: Decision) -> dict[str, Any]:
 
 def _unit(candidate: Candidate, decision: Decision) -> dict[str, Any]:
     by_pid = {process.pid: process for process in decision.scan.processes} if decision.scan else {}
-    root = by_pid.get(candidate.pids[0])
-    return {"kind": candidate.kind, "cgroup": root.cgroup if root else "", "pids": list(candidate.pids)}
+    root = by_pid.get(candidate.pids[0]) if candidate.pids else None
+    cgroup = candidate.cgroup or (root.cgroup if root else "")
+    return {"kind": candidate.kind, "cgroup": cgroup, "pids": list(candidate.pids)}
 
 
 def steps(rule: Rule) -> list[str]:
     """A rule's ladder as its author would write it."""
-    return [f"{step.kind} {step.seconds:g}s" if step.seconds else step.kind for step in rule.steps]
+    return [" ".join((step.kind, *_behind(step))) for step in rule.steps]
+
+
+def _behind(step: Step) -> Iterable[str]:
+    if step.amount:
+        yield write.share(step.amount.value) if step.amount.share else write.size(step.amount.value)
+    if step.seconds:
+        yield f"{step.seconds:g}s"
 
 
 def in_words(decision: Decision) -> Iterable[str]:
     """The decision for people, a line each."""
     for rule in decision.verdict.rules:
-        yield f"rule {harmless(rule.name)} is {rule.state}: {readings(rule.values)}"
+        where = f" for {harmless(rule.target)}" if rule.target else ""
+        yield f"rule {harmless(rule.name)} is {rule.state}{where}: {readings(rule.values)}"
     choice = decision.choice
     if not choice:
         yield "no rule acts"
@@ -143,7 +173,7 @@ def in_words(decision: Decision) -> Iterable[str]:
     if decision.rule:
         yield f"rule {harmless(decision.rule.name)} acts ({decision.reason}): {', '.join(steps(decision.rule))}"
     if choice.victim:
-        verb = "takes" if decision.rule else "would take, if it came to that,"
+        verb = "takes" if decision.rule and not decision.rule.only_warns else "would take, if it came to that,"
         yield f"it {verb} {harmless(choice.victim.name)}: {harmless(choice.victim.why)}; {size(choice.need)} needed"
     else:
         yield f"it takes nobody: {harmless(choice.refusal)}"
@@ -154,4 +184,5 @@ def ranking(ranked: Iterable[tuple[str, Sequence[int], str]]) -> Iterable[str]:
     """A ranking for people, of (name, pids, why): a heading, and a line each."""
     yield "ranking, best first:"
     for place, (name, pids, why) in enumerate(ranked, 1):
-        yield f"  {place:2}. {harmless(name)} (pid {pids[0]}): {harmless(why)}"
+        pid = f" (pid {pids[0]})" if pids else ""
+        yield f"  {place:2}. {harmless(name)}{pid}: {harmless(why)}"

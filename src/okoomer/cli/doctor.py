@@ -6,16 +6,18 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from okoomer.cli import place
+from okoomer.cli.doctor_cgroups import cgroups
 from okoomer.cli.errors import NO
+from okoomer.cli.finding import Finding
 from okoomer.events.text import harmless
 from okoomer.guard.sense import Sense
-from okoomer.kernel import cgroup, process
+from okoomer.kernel import process
 from okoomer.kernel.machine import LIVE
 from okoomer.kernel.pressure import open_trigger
 from okoomer.policy.examine import inert
@@ -33,16 +35,6 @@ PEERS = {
     "thrash-protect": "thrash-protect.service",
     "bustd": "bustd.service",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it could be. `wrong` costs a feature; the others are advice."""
-
-    wrong: bool
-    what: str
-    cost: str
-    mend: str
 
 
 @click.command()
@@ -145,19 +137,6 @@ def hidden_processes() -> Iterator[Finding]:
             cost = "whoever is not root, and not in the group that gid= names, sees no process but its own"
             mend = "mount -o remount,hidepid=0 /proc, or run the guard as root with CAP_SYS_PTRACE"
             yield Finding(os.geteuid() != 0, f"/proc is mounted with {hidden[0]}", cost, mend)
-
-
-def cgroups() -> Iterator[Finding]:
-    """The unified hierarchy and its memory controller."""
-    mount = cgroup.mount_point()
-    if mount is None:
-        cost = "services and containers can only be seen process by process"
-        mend = "add systemd.unified_cgroup_hierarchy=1 to the kernel's command line"
-        yield Finding(False, "there is no unified cgroup hierarchy", cost, mend)
-    elif "memory" not in cgroup.controllers(mount):
-        cost = "what a service or container uses is not accounted for"
-        mend = "take cgroup_disable=memory off the kernel's command line, and cgroups of version 1 out of the way"
-        yield Finding(False, f"the hierarchy at {mount} has no memory controller", cost, mend)
 
 
 def kernel() -> Iterator[Finding]:

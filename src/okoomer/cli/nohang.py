@@ -17,6 +17,7 @@ from okoomer.cli.errors import CANNOT, DONE, NO
 from okoomer.cli.nohang_memload import memload
 from okoomer.cli.nohang_tasks import table
 from okoomer.cli.pace import fill_rate
+from okoomer.cli.sensed import inert, sensed
 from okoomer.cli.start import for_reload, start
 from okoomer.compat import Translation
 from okoomer.compat.nohang import Settings, load, translate
@@ -25,10 +26,9 @@ from okoomer.compat.nohang_show import shown
 from okoomer.events.text import harmless
 from okoomer.facts import Snapshot
 from okoomer.guard.launch import Options
-from okoomer.guard.sense import Sense, Unreadable, wants_of
+from okoomer.guard.sense import Sense, Unreadable
 from okoomer.kernel.machine import LIVE
-from okoomer.policy.examine import firing, inert
-from okoomer.policy.model import Policy
+from okoomer.policy.examine import firing
 from okoomer.policy.source import PolicyError
 from okoomer.record import Record, replace
 
@@ -205,11 +205,6 @@ def monitor(settings: Settings, snapshot: Snapshot, asked: Asked) -> NoReturn:
     # As for `okoomer run`: a guard that has to compile itself keeps the leavings for life.
     compileall.compile_dir(Path(okoomer.__file__).parent, quiet=2)
     start(replace(options, fill_rate=fill_rate()))
-
-
-def sensed(policy: Policy) -> Snapshot:
-    """What this machine shows of what a policy asks for."""
-    return Sense(LIVE, wants_of(policy), memory_pressure=policy.pressure).snapshot()
 
 
 def worth_saying(settings: Settings, translation: Translation) -> list[str]:

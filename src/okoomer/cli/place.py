@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import click
 
 from okoomer.events import ring
+from okoomer.guard.launch import kept
+from okoomer.policy.language import load
+from okoomer.policy.model import Policy
 
 #: A policy that an administrator has put here holds for all commands that are given none.
 POLICY = Path("/etc/okoomer/policy.toml")
@@ -45,3 +49,29 @@ def policy_of_this_machine() -> tuple[str, str]:
         if any(Path(directory).glob("*.desktop")):
             return "desktop", f"there are graphical sessions in {directory}"
     return "server", "there are no graphical sessions"
+
+
+def policy_in_force(named: str | None, directory: str) -> tuple[Policy, str]:
+    """The policy that was named, else the one that the running guard goes by, else this machine's; and where it is
+    from.
+
+    Raises:
+        PolicyError: It is none.
+    """
+    if named is None and running(directory) is not None:
+        policy, source = kept(directory), started_by(directory)
+        if policy:
+            return policy, source or policy.name
+        named = source or None
+    source = named or policy_of_this_machine()[0]
+    return load(source), source
+
+
+def started_by(directory: str) -> str:
+    """Where the guard says that its policy is from, or ''."""
+    try:
+        starts = [text for _, text in ring.read(f"{directory}/ring") if '"event": "started"' in text]
+        source: str = json.loads(starts[-1])["source"] if starts else ""
+    except (OSError, ValueError, KeyError, ring.NotARing):
+        return ""
+    return source.split(": ")[0]

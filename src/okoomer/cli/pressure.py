@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -15,7 +17,7 @@ from okoomer.cli import place
 from okoomer.cli.errors import NO, BadInput, CannotHere, Complaint
 from okoomer.events.text import harmless
 from okoomer.facts import Pressure, Stall
-from okoomer.kernel import cgroups, clock
+from okoomer.kernel import cgroup, clock
 from okoomer.kernel.files import Source
 from okoomer.kernel.machine import LIVE
 from okoomer.kernel.pressure import parse
@@ -52,21 +54,33 @@ def _interval(_ctx: click.Context, _option: click.Parameter, value: float | None
 
 @click.command()
 @click.option("-m", "--metrics", "resource", type=click.Choice(RESOURCES), help="Whose table. Default: memory.")
+@click.option("--live/--once", default=None, help="Draw the table again and again. Default: on a terminal.")
 @click.option("--log", "logged", is_flag=True, help="A line for each interval instead of the table.")
 @click.option(
-    "-i", "--interval", type=float, callback=_interval, metavar="SECONDS", help="With --log, 0.1 or more. Default: 2."
+    "-i",
+    "--interval",
+    type=float,
+    callback=_interval,
+    metavar="SECONDS",
+    help="From line to line or table to table, 0.1 or more. Default: 2.",
 )
 @click.option("-t", "--target", metavar="CGROUP", help="With --log: a cgroup's path. Default: the whole machine.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="With --log: end after N lines.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N lines or tables.")
 @place.json_option
 def command(
-    resource: str | None, logged: bool, interval: float | None, target: str | None, count: int | None, as_json: bool
+    resource: str | None,
+    live: bool | None,
+    logged: bool,
+    interval: float | None,
+    target: str | None,
+    count: int | None,
+    as_json: bool,
 ) -> None:
     """Show how the machine and each cgroup are stalled, the most stalled first.
 
-    The table has the kernel's averages over 10, 60 and 300 s, in percent of time. With --log each line tells of the
-    time since the line before, from exact totals; Ctrl-C, SIGTERM or --count ends it with the peaks and totals. A
-    cgroup that vanishes ends it with 1.
+    The table has the kernel's averages over 10, 60 and 300 s, in percent of time. On a terminal it is live until
+    Ctrl-C; --once, or a pipe, gets it once. With --log each line tells of the time since the line before, from exact
+    totals; Ctrl-C, SIGTERM or --count ends it with the peaks and totals. A cgroup that vanishes ends it with 1.
 
     \b
     Example:
@@ -77,15 +91,55 @@ def command(
     if logged:
         if resource:
             raise click.UsageError("-m is for the table; --log tells of memory, io and cpu")
+        if live is not None:
+            raise click.UsageError(f"{'--live' if live else '--once'} is for the table")
         log(SYSTEM_WIDE if target is None else target, interval or 2.0, count, as_json)
         return
-    for option, given in (("-i", interval), ("-t", target), ("--count", count)):
-        if given is not None:
-            raise click.UsageError(f"{option} is for --log")
-    show(resource or "memory", as_json)
+    if target is not None:
+        raise click.UsageError("-t is for --log")
+    if live and as_json:
+        raise click.UsageError("--live is for people; --log --json is a stream of objects")
+    if live is None:
+        live = sys.stdout.isatty() and not as_json
+    if not live:
+        for option, given in (("-i", interval), ("--count", count)):
+            if given is not None:
+                raise click.UsageError(f"{option} is for --log or --live")
+        show(resource or "memory", as_json)
+        return
+    from okoomer.cli.pressure_live import draw
+
+    with told_to_stop() as wait:
+        draw(lambda: picture(*look(resource or "memory")), wait, interval or 2.0, count)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
+
+
+class Look(NamedTuple):
+    """The pressure on a resource: of the machine, and of the cgroups of the hierarchy at `mount`, in order."""
+
+    resource: str
+    mount: str
+    system: Pressure
+    rows: list[tuple[str, Pressure]]
+
+
+def look(resource: str) -> Look:
+    """The pressure on a resource now.
+
+    Raises:
+        CannotHere: There is no unified hierarchy, or no pressure.
+    """
+    machine = Source(f"{LIVE.proc}/pressure/{resource}", parse)
+    system = machine.read()
+    machine.close()
+    if system is None:
+        raise CannotHere(machine.trouble or NO_PSI)
+    mount = cgroup.mount(LIVE.proc)
+    if mount is None:
+        raise CannotHere("no unified cgroup hierarchy is mounted, and cgroups of version 1 tell of no pressure")
+    return Look(resource, mount, system, ordered(stalled_cgroups(mount, resource), resource))
 
 
 def show(resource: str, as_json: bool) -> None:
@@ -94,31 +148,29 @@ def show(resource: str, as_json: bool) -> None:
     Raises:
         CannotHere: There is no unified hierarchy, or no pressure.
     """
-    machine = Source(f"{LIVE.proc}/pressure/{resource}", parse)
-    system = machine.read()
-    if system is None:
-        raise CannotHere(machine.trouble or NO_PSI)
-    mount = cgroups.mount(LIVE.proc)
-    if mount is None:
-        raise CannotHere("no unified cgroup hierarchy is mounted, and cgroups of version 1 tell of no pressure")
-    rows = ordered(stalled_cgroups(mount, resource), resource)
+    found = look(resource)
     if as_json:
         answer = {
             "resource": resource,
-            "mount": mount,
-            "system": _plain(system),
-            "cgroups": [{"path": path} | _plain(pressure) for path, pressure in rows],
+            "mount": found.mount,
+            "system": _plain(found.system),
+            "cgroups": [{"path": path} | _plain(pressure) for path, pressure in found.rows],
         }
         click.echo(json.dumps(answer))
     else:
-        click.echo(f"{resource} pressure in percent of time; cgroups of {harmless(mount)}")
-        click.echo("\n".join(table([(SYSTEM_WIDE, system), *rows])))
+        click.echo("\n".join(picture(*found)))
+
+
+def picture(resource: str, mount: str, system: Pressure, rows: list[tuple[str, Pressure]]) -> list[str]:
+    """The lines of the table, and above them what it is a table of."""
+    head = f"{resource} pressure in percent of time; cgroups of {harmless(mount)}"
+    return [head, *table([(SYSTEM_WIDE, system), *rows])]
 
 
 def stalled_cgroups(mount: str, resource: str) -> list[tuple[str, Pressure]]:
     """The pressure of each cgroup that keeps such an account, by path; the hierarchy's true root is the machine."""
-    paths = [*(() if cgroups.is_whole(mount) else ("/",)), *cgroups.below(mount)]
-    found = ((path, cgroups.stalled(mount, path, resource)) for path in paths)
+    paths = [*(() if cgroup.is_whole(mount) else ("/",)), *cgroup.below(mount)]
+    found = ((path, cgroup.stalled(mount, path, resource)) for path in paths)
     return [(path, pressure) for path, pressure in found if pressure]
 
 
@@ -183,7 +235,7 @@ def reader(target: str) -> Callable[[], Reading]:
     if target == SYSTEM_WIDE:
         sources = {resource: Source(f"{LIVE.proc}/pressure/{resource}", parse) for resource in RESOURCES}
     else:
-        mount = cgroups.mount(LIVE.proc)
+        mount = cgroup.mount(LIVE.proc)
         if mount is None:
             raise CannotHere("no unified cgroup hierarchy is mounted, and cgroups of version 1 tell of no pressure")
         path = "/" + target.removeprefix(mount).strip("/")

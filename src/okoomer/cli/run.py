@@ -13,12 +13,11 @@ import okoomer
 from okoomer.cli import place
 from okoomer.cli.errors import BadInput, CannotHere
 from okoomer.cli.pace import fill_rate
+from okoomer.cli.sensed import inert, sensed
 from okoomer.cli.start import for_reload, start
 from okoomer.guard.launch import Options
-from okoomer.guard.sense import Sense, wants_of
-from okoomer.kernel.machine import LIVE
 from okoomer.policy.engine import FILL_RATE
-from okoomer.policy.examine import firing, inert
+from okoomer.policy.examine import firing
 from okoomer.policy.language import PRESETS, load
 
 
@@ -45,7 +44,7 @@ def command(policy: str | None, dry_run: bool, force: bool, as_json: bool, runti
         raise CannotHere(f"okoomer is running already as pid {holder} (see {directory}/ring)")
     source, why = (policy, "named on the command line") if policy else place.policy_of_this_machine()
     loaded = load(source)
-    snapshot = Sense(LIVE, wants_of(loaded)).snapshot()
+    snapshot = sensed(loaded)
     for name, missing in inert(loaded, snapshot).items():
         click.echo(f"okoomer: rule {name} cannot act here: no {', '.join(missing)} (see okoomer doctor)", err=True)
     if source not in PRESETS and not (force or dry_run):

@@ -10,15 +10,13 @@ import click
 
 from okoomer.cli import place
 from okoomer.cli.errors import BadInput, CannotHere
-from okoomer.kernel import cgroup, clock, process, zram
+from okoomer.kernel import cgroup, cgroup_text, clock, process, zram
 
 #: Per machine, below /proc.
 PRESSURE_FILES = ("pressure/memory", "pressure/io", "pressure/cpu")
 MACHINE_FILES = ("meminfo", "vmstat", "swaps", *PRESSURE_FILES, "spl/kstat/zfs/arcstats")
 #: Per process, below /proc/PID.
 PROCESS_FILES = ("stat", "statm", "status", "comm", "cmdline", "cgroup", "oom_score", "oom_score_adj", "io")
-#: Attributes of cgroups by which others mark them.
-MARKS = ("user.", "trusted.")
 
 
 @click.command()
@@ -62,17 +60,58 @@ def record(directory: Path) -> int:
     for device in zram.devices("/sys"):
         for name in ("disksize", "mm_stat"):
             copied += copy(Path(device, name), directory / "sys/block" / Path(device).name / name)
-    mount = cgroup.mount_point()
+    return copied + record_cgroups(directory)
+
+
+def record_cgroups(directory: Path) -> int:
+    """Copies what decisions need of the unified hierarchy; how many files there are.
+
+    Raises:
+        OSError: The directory cannot be written.
+    """
+    copied = 0
+    mount = cgroup.mount()
     marks: dict[str, dict[str, str]] = {}
+    owners: dict[str, int] = {}
+    devices: set[str] = set()
     for root, _folders, files in os.walk(mount) if mount else ():
-        path = "/" + "/".join(Path(root).relative_to(mount or "/").parts)
+        path = cgroup.path_text("/" + "/".join(Path(root).relative_to(mount or "/").parts))
         for name in cgroup.RECORDED:
             if name in files:
-                copied += copy(Path(root, name), directory / "sys/fs/cgroup" / path[1:] / name)
-        if found := marks_of(root):
+                copied += copy(
+                    Path(root, name), directory / "sys/fs/cgroup" / Path(root).relative_to(mount or "/") / name
+                )
+        if found := cgroup.marks(root):
             marks[path] = found
+        if owner := owner_of(root):
+            owners[path] = owner
+        devices |= devices_of(Path(root, "io.stat"))
+    for device in sorted(devices):
+        # What reads and writes cost depends on whether a device turns.
+        flag = f"dev/block/{device}/queue/rotational"
+        copied += copy(Path("/sys", flag), directory / "sys" / flag)
     (directory / "xattrs.json").write_text(json.dumps(marks, indent=1) + "\n")
-    return copied + 1
+    if owners:
+        (directory / "owners.json").write_text(json.dumps(owners, indent=1) + "\n")
+    return copied + 1 + bool(owners)
+
+
+def owner_of(directory: str) -> int:
+    """The user that a cgroup belongs to; 0 is also one that is gone."""
+    try:
+        return Path(directory).stat().st_uid
+    except OSError:
+        return 0
+
+
+def devices_of(file: Path) -> set[str]:
+    """The devices that an io.stat tells of, as `major:minor`."""
+    try:
+        return {
+            device for device, _counted in cgroup_text.flows(file.read_bytes()) if device.replace(":", "").isdigit()
+        }
+    except (OSError, ValueError):
+        return set()
 
 
 def copy(source: Path, target: Path) -> int:
@@ -84,12 +123,3 @@ def copy(source: Path, target: Path) -> int:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(text)
     return 1
-
-
-def marks_of(directory: str) -> dict[str, str]:
-    """The extended attributes of a cgroup."""
-    try:
-        names = [name for name in os.listxattr(directory) if name.startswith(MARKS)]
-        return {name: os.getxattr(directory, name).decode("utf-8", "backslashreplace") for name in names}
-    except OSError:
-        return {}

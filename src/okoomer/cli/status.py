@@ -10,11 +10,9 @@ import click
 from okoomer.cli import decide, place
 from okoomer.cli.decide import Decider, in_words
 from okoomer.cli.errors import NO
-from okoomer.events import ring
 from okoomer.events.text import harmless, to_json
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
-from okoomer.policy.language import load
 from okoomer.policy.metrics import available, effective_swap
 from okoomer.units import size
 
@@ -35,9 +33,9 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
       okoomer status --json
     """
     directory = place.runtime_dir(runtime_dir)
-    pid, started = place.running(directory), last_start(directory)
-    source = policy or (started["source"].split(": ")[0] if pid and started else place.policy_of_this_machine()[0])
-    decider, sense = Decider(load(source)), Sense(LIVE)
+    pid = place.running(directory)
+    in_force, source = place.policy_in_force(policy, directory)
+    decider, sense = Decider(in_force), Sense(LIVE)
     decider.decide(LIVE, sense.snapshot())
     time.sleep(1.0)
     snapshot = sense.snapshot()
@@ -61,13 +59,3 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
         for line in in_words(decision):
             click.echo(line)
     ctx.exit(0 if pid else NO)
-
-
-def last_start(directory: str) -> dict[str, str] | None:
-    """The last event of the guard's ring that tells of a start, or None."""
-    try:
-        starts = [text for _, text in ring.read(f"{directory}/ring") if '"event": "started"' in text]
-        found: dict[str, str] | None = json.loads(starts[-1]) if starts else None
-    except (OSError, ValueError, ring.NotARing):
-        return None
-    return found

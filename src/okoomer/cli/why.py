@@ -50,7 +50,7 @@ def command(
     if machine:
         on_recordings(events, load(policy or place.policy_of_this_machine()[0]), as_json)
     elif now:
-        on_this_machine(load(policy or place.policy_of_this_machine()[0]), as_json)
+        on_this_machine(place.policy_in_force(policy, place.runtime_dir(runtime_dir))[0], as_json)
     else:
         ctx.exit(of_the_past(events, place.runtime_dir(runtime_dir), as_json))
 

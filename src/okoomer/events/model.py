@@ -31,11 +31,12 @@ class Stopped(Record):
 
 
 class RuleChanged(Record):
-    """A rule went quiet, holds or fired."""
+    """A rule went quiet, holds or fired; `target` is the cgroup of which `values` are told, where it has a scope."""
 
     rule: str
     state: str
     values: tuple[tuple[str, float | None], ...]
+    target: str = ""
 
 
 class Warned(Record):
@@ -60,7 +61,8 @@ class Chosen(Record):
     """A rule acts on a unit. `scan_cpu_seconds` is what scan and choice cost, `seconds` what they took.
 
     `root` is the name of the process that was chosen, the first of `pids`; `user`, `group`, `rss`, `oom_score`,
-    `adjustment`, `cgroup` and `command` are its own.
+    `adjustment`, `cgroup` and `command` are its own. Of a whole cgroup (kind "cgroup") `name` and `cgroup` are its
+    path. `target` is the cgroup for whose sake a rule with a scope acts.
     """
 
     rule: str
@@ -87,6 +89,8 @@ class Chosen(Record):
     oom_score: int = 0
     adjustment: int = 0
     cgroup: str = ""
+    target: str = ""
+    rank: str = ""
 
 
 class Refused(Record):
@@ -95,6 +99,7 @@ class Refused(Record):
     rule: str
     why: str
     ranking: tuple[Ranked, ...]
+    target: str = ""
 
 
 class Recovered(Record):
@@ -105,33 +110,54 @@ class Recovered(Record):
 
 
 class Signalled(Record):
-    """A signal went to the processes of a unit; `lost` are pids that had gone or were refused."""
+    """A signal went to the processes of a unit; `lost` are pids that had gone or were refused. `cgroup` is the path
+    where the unit is a whole cgroup."""
 
     rule: str
     signal: str
     name: str
     pids: tuple[int, ...]
     lost: tuple[int, ...]
+    cgroup: str = ""
+
+
+#: What a signal is called that the kernel's own killer sends: to whom it chooses (Documentation/admin-guide/sysrq.rst),
+#: or to a cgroup that is left no memory.
+BY_KERNEL, BY_LIMIT = "SysRq f", "memory.max"
 
 
 class Died(Record):
-    """All processes of a unit are gone, so long after the last signal; `came_back` is what became available."""
+    """All processes of a unit are gone, so long after the last signal; `came_back` is what became available. `cgroup`
+    is as in Signalled."""
 
     rule: str
     name: str
     pids: tuple[int, ...]
     seconds: float
     came_back: int
+    cgroup: str = ""
 
 
 class Stuck(Record):
-    """Processes that would not die are set aside and the next is taken."""
+    """Processes that would not die are set aside and the next is taken. `cgroup` is as in Signalled."""
 
     rule: str
     name: str
     pids: tuple[int, ...]
     seconds: float
     why: str
+    cgroup: str = ""
+
+
+class Shrunk(Record):
+    """A rule's step `shrink`: of `asked` bytes a cgroup gave back `got`, in so many seconds; `why` it gave nothing."""
+
+    rule: str
+    cgroup: str
+    asked: int
+    got: int
+    seconds: float
+    why: str = ""
 
 
 class Trouble(Record):
@@ -201,7 +227,7 @@ class Late(Record):
 EVENTS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
-        Started, Stopped, RuleChanged, Warned, Chosen, Refused, Recovered, Signalled, Died, Stuck, Trouble, Changed,
-        KernelKilled, Report, Run, Ran, Late,
+        Started, Stopped, RuleChanged, Warned, Chosen, Refused, Recovered, Signalled, Died, Stuck, Shrunk, Trouble,
+        Changed, KernelKilled, Report, Run, Ran, Late,
     )
 }  # fmt: skip

@@ -62,18 +62,25 @@ def line(event: Record, at: float, sequence: int) -> str:
     return to_json(head | as_fields(event))
 
 
+#: Metrics of a cgroup (cgroup.NAME) that are plain numbers, and that are bytes each second; the others are like the
+#: machine's.
+_PLAIN, _FLOWS = ("events", "dying", "populated", "processes", "io"), ("growth", "scan", "refault")
+
+
 def reading(metric: str, value: float | None) -> str:
     """A metric's value for people."""
     if value is None:
         return f"{metric} unknown"
-    family = metric.split(".")[0]
-    if family == "psi" or metric in ("vm.thrash", "vm.busy", "vm.circle"):
+    family, *rest = metric.split(".")
+    if family == "cgroup":
+        family = rest[0]
+    if family in ("psi", "stall") or metric.endswith((".thrash", ".busy", ".circle")):
         return f"{metric} {value:.1%}"
-    if family == "forecast":
+    if family in ("forecast", "age"):
         return f"{metric} {value:.0f} s" if value < 1e9 else f"{metric} never"
-    if metric in ("zram.ratio", "vm.major_faults", "vm.oom_kills"):
+    if family in _PLAIN or metric in ("zram.ratio", "vm.major_faults", "vm.oom_kills"):
         return f"{metric} {value:.1f}"
-    return f"{metric} {size(value)}" + ("/s" if family == "vm" or metric == "mem.growth" else "")
+    return f"{metric} {size(value)}" + ("/s" if family in ("vm", *_FLOWS) or metric == "mem.growth" else "")
 
 
 def readings(values: tuple[tuple[str, float | None], ...]) -> str:
@@ -82,6 +89,8 @@ def readings(values: tuple[tuple[str, float | None], ...]) -> str:
 
 def some_pids(pids: tuple[int, ...]) -> str:
     """Pids for people: all of a few, else how many."""
+    if not pids:
+        return "no process"
     if len(pids) <= 4:
         return "pid " + " ".join(map(str, pids))
     return f"pid {pids[0]} and {len(pids) - 1} more"
@@ -109,17 +118,20 @@ def sentence(event: Record) -> tuple[int, str]:
         return model.NOTICE, f"stopped by {harmless(e.signal)}"
     if kind is model.RuleChanged:
         priority = model.WARNING if e.state == "fired" else model.INFO
-        return priority, f"rule {harmless(e.rule)} {harmless(e.state)}: {readings(e.values)}"
+        where = f" in {harmless(e.target)}" if e.target else ""
+        return priority, f"rule {harmless(e.rule)} {harmless(e.state)}{where}: {readings(e.values)}"
     if kind is model.Warned:
         return model.WARNING, f"rule {harmless(e.rule)} warns: {harmless(e.text)}"
     if kind is model.Chosen:
         done = "would take" if e.dry_run else "takes"
+        where = f" in {harmless(e.target)}" if e.target else ""
         return model.WARNING, (
-            f"rule {harmless(e.rule)} {done} {harmless(e.name)} ({some_pids(e.pids)}): {harmless(e.why)}; "
+            f"rule {harmless(e.rule)}{where} {done} {harmless(e.name)} ({some_pids(e.pids)}): {harmless(e.why)}; "
             f"{size(e.need)} needed; {harmless(e.reason)}: {readings(e.values)}"
         )
     if kind is model.Refused:
-        return model.WARNING, f"rule {harmless(e.rule)} fired, but nobody's end would help: {harmless(e.why)}"
+        where = f" in {harmless(e.target)}" if e.target else ""
+        return model.WARNING, f"rule {harmless(e.rule)} fired{where}, but nobody's end would help: {harmless(e.why)}"
     if kind is model.Recovered:
         done = "the victim may go on" if e.asked else "nobody was touched"
         return model.NOTICE, f"rule {harmless(e.rule)}: memory came back, {done}"
@@ -134,6 +146,11 @@ def sentence(event: Record) -> tuple[int, str]:
         return model.WARNING, (
             f"{harmless(e.name)} ({some_pids(e.pids)}) is set aside after {e.seconds:.1f} s: {harmless(e.why)}"
         )
+    if kind is model.Shrunk:
+        what = f"rule {harmless(e.rule)} shrinks {harmless(e.cgroup)}"
+        if e.why:
+            return model.INFO, f"{what}: {harmless(e.why)}"
+        return model.INFO, f"{what}: {size(e.got)} of {size(e.asked)} came back in {e.seconds:.3f} s"
     if kind is model.Trouble:
         return (model.NOTICE if e.over else model.WARNING), ("again well: " if e.over else "") + harmless(e.text)
     if kind is model.Changed:

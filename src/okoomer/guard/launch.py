@@ -6,6 +6,7 @@ import os
 import sys
 from marshal import dumps, loads
 
+from okoomer.kernel.files import read
 from okoomer.kernel.syscalls import disable_huge_pages
 from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.model import CLASSES, Policy
@@ -25,7 +26,8 @@ class Options(Record):
     `source` is where the policy came from; memory of this machine can fall by `fill_rate` bytes per second. `voice` is
     whose words are spoken ("" are okoomer's own), `limits` what those need to know (the items of the voice's own
     record); with `syslog` they go there. `wake` and `answers` are the descriptors that lead to the courier, -1 without
-    one. `front` is the command that made all this, and makes it anew for a reload.
+    one. `front` is the command that made all this, and makes it anew for a reload;
+    `place` is what the courier is told of systemd-oomd's place, where that is taken (the items of its own record).
     """
 
     policy: Policy
@@ -40,6 +42,7 @@ class Options(Record):
     wake: int = -1
     answers: int = -1
     front: tuple[str, ...] = ()
+    place: tuple[Any, ...] = ()
 
 
 #: What is read from the inherited descriptor is run without the site module and its directories, so that what the
@@ -71,3 +74,26 @@ def options_of(text: bytes) -> Options:
     """What `launch` has written."""
     found: Options = from_plain(loads(text), {**CLASSES, "Options": Options})
     return found
+
+
+def keep(policy: Policy, directory: str) -> None:
+    """Leaves the policy that a guard goes by where `kept` finds it: it may be no file's. That this cannot be done
+    hinders nobody."""
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(f"{directory}/policy", flags, 0o640)
+        try:
+            os.write(fd, dumps(to_plain(policy)))
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
+def kept(directory: str) -> Policy | None:
+    """The policy that the guard of a directory goes by, or None if it cannot be known."""
+    try:
+        found = from_plain(loads(read(f"{directory}/policy", 2**24)), CLASSES)
+    except (OSError, EOFError, ValueError, TypeError, KeyError):
+        return None
+    return found if isinstance(found, Policy) else None

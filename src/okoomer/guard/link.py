@@ -9,10 +9,13 @@ from marshal import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from okoomer.guard.managed import Managed
     from okoomer.policy.model import Policy
 
-#: No answer is longer, and no more than so many are taken at once.
-PACKET, AT_ONCE = 64, 64
+#: No packet is longer (a path, a name and some words), and no more than so many are taken at once.
+PACKET, AT_ONCE = 6144, 64
 
 
 class Link:
@@ -20,7 +23,7 @@ class Link:
 
     Args:
         wake: An eventfd that the courier waits on.
-        answers: A SEQPACKET socket on which the courier says `done REQUEST STATUS`.
+        answers: A SEQPACKET socket on which the courier says `done REQUEST STATUS`, and what guard.managed knows.
     """
 
     def __init__(self, wake: int, answers: int) -> None:
@@ -32,6 +35,8 @@ class Link:
         self.fd = answers
         #: False once `answers` has found the other end closed.
         self.alive = True
+        #: Takes what systemd is told of its units.
+        self.managed: Managed | None = None
 
     def told(self) -> None:
         """There are new events in the ring."""
@@ -53,20 +58,27 @@ class Link:
             if not packet:
                 self.alive = False
                 break
-            word, *numbers = packet.split()
-            try:
-                request, status = map(int, numbers)
-            except ValueError:
-                continue
+            word, _, rest = packet.partition(b" ")
             if word == b"done":
+                try:
+                    request, status = map(int, rest.split())
+                except ValueError:
+                    continue
                 found.append((request, status))
+            elif self.managed:
+                # What fills all the room has lost its end.
+                self.managed.take(packet if len(packet) < PACKET else b"")
         return found
 
-    def configure(self, policy: Policy) -> None:
-        """The courier is to do what this policy wants, from the next event on at the latest."""
+    def configure(self, policy: Policy, place: tuple[Any, ...] = ()) -> None:
+        """The courier is to do what this policy wants, from the next event on at the latest.
+
+        Args:
+            place: What it is told of systemd-oomd's place (see launch.Options).
+        """
         hooks = tuple((hook.on, hook.command, hook.seconds) for hook in policy.hooks)
         try:
-            self._socket.send(dumps((hooks, policy.notify)), MSG_DONTWAIT)
+            self._socket.send(dumps((hooks, policy.notify, place)), MSG_DONTWAIT)
         except OSError:
             pass  # it is gone, which is told elsewhere
 

@@ -6,37 +6,37 @@ import os
 from time import thread_time
 
 from okoomer.events import model
-from okoomer.events.text import readings
+from okoomer.guard.changes import Changes
 from okoomer.guard.doze import LONGEST as DOZED
 from okoomer.guard.growth import Growth
-from okoomer.guard.scan import Scan, descendants, floor_of, group_of, scan
+from okoomer.guard.scan import Scan, floor_of, scan, untagged
+from okoomer.guard.seek import Seeker, ranked, targets_of
 from okoomer.guard.wake import Wake
 from okoomer.guard.writers import Writers
 from okoomer.kernel import clock
 from okoomer.kernel import process as kernel
 from okoomer.kernel.statm import KEPT, Sizes
-from okoomer.policy.choose import apartness, choose, least_of, level_of, need_of, needs_of, protection
+from okoomer.policy.choose import choose, least_of, level_of, need_of, needs_of
 from okoomer.policy.engine import FIRED, QUIET, Engine
 from okoomer.policy.metrics import available
 from okoomer.policy.reason import reason_of
+from okoomer.policy.wants import wants_of
 from okoomer.record import replace
-from okoomer.units import size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from okoomer.facts import Process, Snapshot
+    from okoomer.facts import Cgroup, Process, Snapshot
+    from okoomer.guard.cgroups import Cgroups
     from okoomer.guard.ladder import Ladder
     from okoomer.guard.link import Link
     from okoomer.guard.sense import Sense
     from okoomer.guard.tell import Notify
     from okoomer.guard.watchdog import Watchdog
     from okoomer.kernel.machine import Machine
-    from okoomer.policy.choose import Choice
     from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Policy, Rule
-    from okoomer.policy.scale import Candidate
     from okoomer.record import Record
 
 #: Seconds between two looks: at the least, while a rule has fired, without and with triggers at the most.
@@ -45,8 +45,12 @@ SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
 AGAIN = 1.0
 #: Scans are kept for later growth when a rule could fire within so many seconds.
 NEAR = 0.5
-#: So many pids of each ranked unit are told: a family of thousands must not make an event that nobody can keep.
-RANKED_PIDS = 16
+#: So many pids of the chosen unit are told: thousands must not make an event that nobody can keep.
+TOLD_PIDS = 1024
+#: Seconds until the candidates of a rule that ranks by rates are looked at a second time.
+SECOND_LOOK = 0.25
+#: Why nobody is taken where all have ended while they were looked at.
+GONE = "who was chosen has just ended"
 
 
 class Guard:
@@ -85,10 +89,11 @@ class Guard:
         self._user = os.geteuid() or None
         self._now = now
         self._sizes = Sizes(machine.proc, keep)
-        self._troubles: set[str] = set()
+        self._keep = keep
+        self._cgroups: Cgroups | None = None
         self._unlisted: tuple[str, ...] = ()
-        self._last: Snapshot | None = None
         self._growth = Growth()
+        self._changes = Changes(policy, emit)
         self.adopt(policy, sense)
 
     def adopt(self, policy: Policy, sense: Sense) -> None:
@@ -97,39 +102,82 @@ class Guard:
         Args:
             sense: Reads what the policy needs.
         """
-        self.policy = self.ladder.policy = policy
-        self.engine = Engine(policy)
         self.wake.close()
         self.wake = Wake(self._machine, policy, self._now)
         self._sense = sense
         self._writers = Writers(self._machine, sense, needs_of(policy))
-        self._states = [QUIET] * len(policy.rules)
+        self._pattern = policy
+        self.engine = Engine(policy)
+        if policy.of_cgroups and self._cgroups is None:
+            # Where no rule is about cgroups none of this is ever loaded; an emergency is no time to load it.
+            import okoomer.guard.band  # noqa: F401
+            from okoomer.guard.cgroups import Cgroups
+            from okoomer.guard.shrink import Shrinks
+
+            self._cgroups = Cgroups(self._machine, self._keep)
+            self.ladder.shrinks = Shrinks(self._machine.proc, self._emit)
+        self._seeker = Seeker(policy, self._machine.proc, self._cgroups, self._me, self._user)
+        self._goes_by(self._managed(policy))
+
+    def _goes_by(self, policy: Policy) -> None:
+        self.policy = self.ladder.policy = policy
+        self.engine.adopt(policy)
+        self._seeker.adopt(policy)
+        self._wants = {want.scope.text: want for want in wants_of(policy)}
+        self._changes = Changes(policy, self._emit, self._changes)
         #: Whether it was said in this episode, since the last act, that nobody's end would help.
         self._refused = False
-        #: Rules that found nobody, and when they may look again.
-        self._again: dict[int, float] = {}
-        self._report_at = float("-inf")
+        #: Rules that found nobody, with the inode of the cgroup if they are about one, and when they may look again.
+        self._again: dict[int | tuple[int, int], float] = {}
+
+    def _managed(self, policy: Policy) -> Policy:
+        """The policy with what systemd is told of its units."""
+        managed = self.link.managed if self.link else None
+        if managed is None or not policy.managed:
+            return policy
+        from okoomer.policy.instances import instances
+
+        managed.changed = False
+        return instances(policy, managed.settings)
 
     # --- one cycle ----------------------------------------------------------------------------------------------
 
     def cycle(self) -> float:
         """One pass: everything that there is to do now. Returns how many seconds nothing can happen."""
-        snapshot = self._sense.snapshot()
+        if self.link and self.link.managed and self.link.managed.changed and not self.ladder.busy(self._now()):
+            self._goes_by(self._managed(self._pattern))
+        snapshot = self._read()
         now = snapshot.time
         self.engine.triggers = self.wake.triggers
-        self._again = {index: at for index, at in self._again.items() if now < at}
+        self._again = {key: at for key, at in self._again.items() if now < at}
         verdict = self.engine.step(snapshot, self.ladder.busy(now), self._again)
-        self._tell_changes(snapshot, verdict)
-        self._report(snapshot)
+        self._tell(snapshot, verdict)
+        self._changes.report(snapshot)
+        self._relieve(verdict)
+        for index in self._seeker.rating:
+            judged = verdict.rules[index]
+            if judged.state != QUIET:
+                about = targets_of(self.policy.rules[index], snapshot)
+                target = next((one for one in about if one and one.path == judged.target), None)
+                self._seeker.note(index, target, snapshot)
         if self.ladder.busy(now):
             self.ladder.advance(now, available(snapshot), verdict)
         elif verdict.act is not None:
-            self._act(verdict.act, snapshot, verdict)
+            self._act(verdict.act, verdict.target, snapshot, verdict)
         elif verdict.soonest < NEAR and self._growth.due(
             clock.since_boot(), available(snapshot), snapshot.memory.total
         ):
             self.prepare(snapshot)
         return self._sleep(verdict, self._now())
+
+    def _read(self) -> Snapshot:
+        """The machine now, with those cgroups that could matter as the rest of it stands."""
+        snapshot = self._sense.snapshot()
+        if not self._wants or self._cgroups is None:
+            return snapshot
+        wanted = self.engine.wanted(snapshot)
+        scoped = self._cgroups.scoped([self._wants[text] for text in self._wants if text in wanted], snapshot.time)
+        return replace(snapshot, scoped=scoped) if scoped else snapshot
 
     def _sleep(self, verdict: Verdict, now: float) -> float:
         if self.ladder.busy(now):
@@ -140,55 +188,25 @@ class Guard:
             return min(max(verdict.soonest, SHORTEST), WHILE_FIRED)
         longest = LONGEST if self.engine.triggers else LONGEST_BLIND
         if self.policy.report:
-            longest = min(longest, max(0.0, self._report_at - now))
+            longest = min(longest, max(0.0, self._changes.report_at - now))
         if self.notify and self.notify.watchdog:
             longest = min(longest, self.notify.watchdog / 3)
         return min(max(verdict.soonest, SHORTEST), longest)
 
-    def _tell_changes(self, snapshot: Snapshot, verdict: Verdict) -> None:
-        troubles = {*self._sense.troubles(), *self._unlisted}
-        if troubles != self._troubles:
-            for text in sorted(troubles - self._troubles):
-                self._emit(model.Trouble(text))
-            for text in sorted(self._troubles - troubles):
-                self._emit(model.Trouble(text, over=True))
-            self._troubles = troubles
-        last = self._last
-        if last and snapshot.asleep != last.asleep:
-            self._emit(model.Changed(f"the machine slept for {snapshot.asleep - last.asleep:.0f} s"))
+    def _tell(self, snapshot: Snapshot, verdict: Verdict) -> None:
+        troubles = [*self._sense.troubles(), *self._unlisted]
+        if self._cgroups:
+            troubles += self._cgroups.troubles()
+        slept, changed = self._changes.tell(snapshot, verdict, troubles)
+        if slept:
             self._growth.forget()
-        if last and snapshot.swap.total != last.swap.total:
-            self._emit(model.Changed(f"swap is now {size(snapshot.swap.total)}, was {size(last.swap.total)}"))
-        if "kernel_kills" in self.policy.tell and last and last.paging and snapshot.paging:
-            kills = snapshot.paging.oom_kills - last.paging.oom_kills
-            if kills > 0:
-                self._emit(model.KernelKilled(kills))
-        for index, rule in enumerate(verdict.rules):
-            if rule.state != self._states[index]:
-                self._states[index] = rule.state
-                self._refused = self._refused and self._acute()
-                self._emit(model.RuleChanged(rule.name, rule.state, rule.values))
-        for index in verdict.warnings:
-            rule = verdict.rules[index]
-            self._emit(model.Warned(rule.name, f"{size(available(snapshot))} available: {readings(rule.values)}"))
-        self._last = snapshot
+        if changed:
+            self._refused = self._refused and self._changes.acute()
 
-    def _report(self, snapshot: Snapshot) -> None:
-        # In an emergency there is better to be said.
-        if not self.policy.report or snapshot.time < self._report_at or self._acute():
-            return
-        late = snapshot.time - self._report_at
-        self._report_at = snapshot.time + self.policy.report - (late if late < self.policy.report else 0.0)
-        self._tell_state(snapshot)
-
-    def _tell_state(self, snapshot: Snapshot) -> None:
-        memory, swap = snapshot.memory, snapshot.swap
-        self._emit(model.Report(memory.total, available(snapshot), memory.anon, swap.total, swap.free))
-
-    def _acute(self) -> bool:
-        """Whether some rule that ends somebody is not quiet: as long as that lasts is an episode."""
-        states = zip(self.policy.rules, self._states, strict=True)
-        return any(state != QUIET and not rule.only_warns for rule, state in states)
+    def _relieve(self, verdict: Verdict) -> None:
+        if not self._dry_run:
+            for index, target in verdict.warnings:
+                self.ladder.relieve(self.policy.rules[index], target)
 
     # --- acting -------------------------------------------------------------------------------------------------
 
@@ -212,6 +230,7 @@ class Guard:
                 self._me,
                 self._sizes,
                 snapshot.memory.shmem,
+                self._cgroups.tags if self._cgroups else untagged,
             )
         except OSError as error:
             self._unlisted = (f"processes cannot be listed: {error.strerror}",)
@@ -219,47 +238,53 @@ class Guard:
         self._unlisted = ()
         return self._writers.join(found, need_of(rule, snapshot), patient)
 
-    def _act(self, index: int, snapshot: Snapshot, verdict: Verdict) -> None:
+    def _act(self, index: int, target: Cgroup | None, snapshot: Snapshot, verdict: Verdict) -> None:
         rule = self.policy.rules[index]
         began, cpu = self._now(), thread_time()
         try:
             found = self.look(rule, snapshot)
         except OSError:
-            self._again = dict.fromkeys(range(len(self.policy.rules)), began + AGAIN)
+            self._forgo(index, target, began + AGAIN)
             return
-        aside = self.ladder.aside(began)
+        if not self._seeker.note(index, target, snapshot):
+            self._forgo(index, target, began + SECOND_LOOK)
+            return
+        aside, groups = self.ladder.aside(began), self.ladder.aside_groups(began)
         ended = self._writers.ended(began, snapshot)
-        choice = choose(rule, self.policy, snapshot, found.processes, self._me, aside, self._user, found.flood, ended)
+        choice = self._seeker.choice(rule, target, snapshot, found, aside, groups, ended)
+        processes = self._seeker.members(rule, choice.victim, target, found, aside) if choice.victim else []
         cost = thread_time() - cpu
-        if choice.victim is None:
-            self._again[index] = began + AGAIN
+        if choice.victim is None or not processes:
+            self._forgo(index, target, began + AGAIN)
             if not self._refused:
                 if self.thorough:
-                    self._tell_state(snapshot)
-                self._emit(model.Refused(rule.name, choice.refusal, ranked(choice)))
+                    self._changes.tell_state(snapshot)
+                path = target.path if target else ""
+                self._emit(model.Refused(rule.name, choice.refusal or GONE, ranked(choice), path))
             self._refused = True
             return
         # Choosing took its time: does the rule still hold?
-        snapshot = self._sense.snapshot()
+        snapshot = self._read()
         again = self.engine.step(snapshot, acting=True)
-        self._tell_changes(snapshot, again)
-        if again.rules[index].state != FIRED:
+        self._tell(snapshot, again)
+        self._relieve(again)
+        judged = again.rules[index]
+        if judged.state != FIRED or (target and target.path not in judged.fired):
             self._emit(model.Recovered(rule.name, asked=False))
             return
         victim = choice.victim
-        processes = self._whole(index, victim, found, aside)
-        root = processes[0]
+        processes[0] = root = self._known(processes[0])
         if self.thorough:
-            self._tell_state(snapshot)
+            self._changes.tell_state(snapshot)
         self._emit(
             model.Chosen(
                 rule=rule.name,
                 when=rule.when_text,
-                reason=reason_of(rule, self.engine, choice.writes),
+                reason=reason_of(rule, self.engine, choice.writes, target),
                 values=again.rules[index].values,
                 kind=victim.kind,
                 name=victim.name,
-                pids=tuple(process.pid for process in processes),
+                pids=tuple(process.pid for process in processes[:TOLD_PIDS]),
                 command=root.command,
                 freed=victim.freed,
                 need=choice.need,
@@ -276,36 +301,36 @@ class Guard:
                 rss=root.anon + root.file + root.shmem,
                 oom_score=root.oom_score,
                 adjustment=root.adjustment,
-                cgroup=root.cgroup,
+                cgroup=victim.cgroup or root.cgroup,
+                target=target.path if target else "",
+                rank=rule.rank,
             )
         )
         self._refused = False
         if self._dry_run:
             self.ladder.rest(self._now())
-        else:
-            if choice.writes:
-                self._writers.end(rule, self._now())
-            self.ladder.begin(index, victim.name, processes, victim.freed, available(snapshot), self._now())
-
-    def _whole(self, index: int, victim: Candidate, found: Scan, aside: frozenset[int]) -> list[Process]:
-        """All processes of the unit: with a family or a group also those that were too small to be looked at, or were
-        born since. Of the first, who stands for all in what is told, also what no selector asked for."""
-        rule = self.policy.rules[index]
-        by_pid = {process.pid: process for process in found.processes}
-        processes = [by_pid[pid] for pid in victim.pids]
-        processes[0] = self._known(processes[0])
-        if victim.kind == "process" and rule.unit != "group":
-            return processes
-        protects = protection(rule, self.policy, by_pid, self._me, aside, self._user)
-        wants = needs_of(self.policy, rule)
-        if rule.unit == "group" and victim.kind == "group":
-            return processes + group_of(self._machine.proc, processes[0].group, {*victim.pids}, wants, protects)
-        apart = apartness(rule, self.policy, by_pid)
-        return processes + descendants(
-            self._machine.proc, victim.pids, set(by_pid), wants, lambda process: protects(process) or apart(process)
+            return
+        if choice.writes:
+            self._writers.end(rule, self._now())
+        self.ladder.begin(
+            index,
+            victim.name,
+            processes,
+            victim.freed,
+            available(snapshot),
+            self._now(),
+            cgroup=victim.cgroup,
+            inode=victim.inode,
+            target=target,
         )
 
+    def _forgo(self, index: int, target: Cgroup | None, until: float) -> None:
+        """Nobody is taken: the rule looks again at that time."""
+        self._again[(index, target.inode) if target else index] = until
+        self.engine.forgo(index, target)
+
     def _known(self, process: Process) -> Process:
+        """Who stands for all in what is told, also with what no selector asked for."""
         proc, pid = self._machine.proc, process.pid
         told = "cmdline" in self.policy.tell or self.ladder.runs
         return replace(
@@ -317,14 +342,17 @@ class Guard:
 
     def prepare(self, snapshot: Snapshot) -> None:
         """Looks at the processes while there is time: for growth, and for the watchdog to know whom to kill."""
-        rule = self.policy.rules[0]
+        rule = next((rule for rule in self.policy.rules if not rule.managed), None)
+        if rule is None:
+            return
         try:
             found = self.look(rule, snapshot, patient=False)
         except OSError:
             return
         self._growth.keep(found, available(snapshot))
+        plain = replace(rule, unit="family", rank="freed", among=None) if rule.of_cgroups else rule
         victim = choose(
-            rule, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
+            plain, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
         ).victim
         if self.watchdog and victim:
             by_pid = {process.pid: process for process in found.processes}
@@ -336,16 +364,16 @@ class Guard:
         """Cycles until told to stop."""
         while not stopped():
             pause = self.cycle()
-            if self.show and self._last:
-                self.show(self.state())
-            well = self._last if self._calm() else None
-            self.wake.wait(pause, self.ladder.pidfds(), well, self.engine.fill_rate, self._alive)
+            if self.show:
+                self.show(self._changes.line())
+            self.wake.wait(pause, self.ladder.pidfds(), self.well(), self.engine.fill_rate, self._alive)
 
-    def _calm(self) -> bool:
-        """Whether nothing is to be said for a while if memory stays as it is."""
-        if self.show or any(state != QUIET for state in self._states):
-            return False
-        return not self.policy.report or self._report_at - self._now() > DOZED
+    def well(self) -> Snapshot | None:
+        """The last snapshot, if nothing is to be said for a while as long as memory stays as it is."""
+        if self.show or not self._changes.quiet():
+            return None
+        due = self.policy.report and self._changes.report_at - self._now() <= DOZED
+        return None if due else self._changes.last
 
     def emergency(self, snapshot: Snapshot) -> float:
         """Bytes available below which a guard that hangs kills: the lowest level at which a rule acts; a fiftieth of
@@ -353,7 +381,8 @@ class Guard:
         if self._dry_run:
             return 0.0
         total = snapshot.memory.total
-        levels = [level for rule in self.policy.rules if (level := level_of(rule.when, total)) is not None]
+        whens = [rule.when for rule in self.policy.rules if not rule.managed]
+        levels = [level for when in whens if (level := level_of(when, total)) is not None]
         return min(levels, default=total / 50)
 
     def listen(self) -> None:
@@ -371,19 +400,3 @@ class Guard:
             self.watchdog.expect(pause)
         if self.notify and self.notify.watchdog:
             self.notify("WATCHDOG=1")
-
-    def state(self) -> str:
-        """The present state in one line."""
-        assert self._last is not None
-        memory, swap = self._last.memory, self._last.swap
-        swapped = f"swap {size(swap.free)} of {size(swap.total)} free" if swap.total else "no swap"
-        states = ", ".join(f"{rule.name} {state}" for rule, state in zip(self.policy.rules, self._states, strict=True))
-        share = available(self._last) / memory.total
-        return f"{size(available(self._last))} of {size(memory.total)} available ({share:.0%}), {swapped} | {states}"
-
-
-def ranked(choice: Choice) -> tuple[model.Ranked, ...]:
-    """A choice's ranking as events tell it."""
-    return tuple(
-        model.Ranked(c.kind, c.name, c.pids[:RANKED_PIDS], round(c.score, 1), c.freed, c.why) for c in choice.ranking
-    )

@@ -14,12 +14,13 @@ from okoomer import __version__
 from okoomer.events import model
 from okoomer.events.ring import Held, Ring
 from okoomer.guard.ladder import Ladder
-from okoomer.guard.launch import Options, options_of
+from okoomer.guard.launch import Options, keep, options_of
 from okoomer.guard.loop import Guard
+from okoomer.guard.reaper import Reaper, hasten
 from okoomer.guard.rehearsal import rehearse
 from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.guard.tell import Notify, Tell
-from okoomer.guard.victim import Hands, Reaper, hasten
+from okoomer.guard.victim import Hands
 from okoomer.guard.watchdog import Watchdog
 from okoomer.kernel.machine import LIVE
 from okoomer.kernel.statm import KEPT
@@ -73,7 +74,16 @@ def run(options: Options) -> int:
         told=link.told if link else None,
     )
 
+    if link and options.policy.managed:
+        from okoomer.guard.managed import Managed
+
+        link.managed = Managed(tell)
     policy, machine, me = options.policy, LIVE, os.getpid()
+    keep(policy, options.runtime_dir)
+    try:
+        tell.into_kmsg("kmsg" in policy.tell, machine.proc)
+    except OSError as error:
+        lacks.append(f"kills are not told in the kernel's log: {error.strerror} (/dev/kmsg)")
     sense = Sense(machine, wants_of(policy), memory_pressure=policy.pressure)
     try:
         snapshot = sense.snapshot()
@@ -92,7 +102,12 @@ def run(options: Options) -> int:
     signal(SIGCHLD, SIG_IGN)  # the courier is a child: nobody waits for its end
 
     reaper = Reaper()
-    hands = Hands(machine.proc, reaper)
+    note = f"{options.runtime_dir}/limit"
+    if os.path.exists(note):
+        from okoomer.guard.limit import recover
+
+        recover(note)
+    hands = Hands(machine.proc, reaper, note)
     ladder = Ladder(hands, tell, policy)
     guard = Guard(machine, policy, sense, ladder, tell, me, options.dry_run, keep=0 if options.voice else KEPT)
     guard.engine.fill_rate = options.fill_rate
@@ -143,20 +158,23 @@ def run(options: Options) -> int:
     def interrupted() -> bool:
         return bool(caught) or bool(reloads and reloads.due)
 
-    while True:
-        guard.run(interrupted)
-        while "SIGHUP" in caught:
-            caught.remove("SIGHUP")
-            if reloads is None:
-                from okoomer.guard.reload import Reloads  # most guards never need it
+    try:
+        while True:
+            guard.run(interrupted)
+            while "SIGHUP" in caught:
+                caught.remove("SIGHUP")
+                if reloads is None:
+                    from okoomer.guard.reload import Reloads  # most guards never need it
 
-                reloads = Reloads(machine, guard, options.front, tell)
-            reloads.ask()
-        if caught:
-            break
-        if reloads and reloads.due and reloads.take():
-            guard.wake.on(bell, lambda: os.read(bell, 64))
-            gc.collect()
+                    reloads = Reloads(machine, guard, options.front, tell)
+                reloads.ask()
+            if caught:
+                break
+            if reloads and reloads.due and reloads.take():
+                guard.wake.on(bell, lambda: os.read(bell, 64))
+                gc.collect()
+    finally:
+        ladder.close()  # no limit of a cgroup stays as it was set for its end
     guard.notify("STOPPING=1")
     tell(model.Stopped(caught[0]))
     return DONE

@@ -13,8 +13,9 @@ from time import sleep
 from okoomer.events import model
 from okoomer.events.text import line, sentence
 from okoomer.guard.ladder import Ladder
+from okoomer.guard.reaper import hasten
 from okoomer.guard.scan import descendants, look, scan
-from okoomer.guard.victim import Hands, hasten
+from okoomer.guard.victim import Hands
 from okoomer.guard.writers import joined, reading
 from okoomer.kernel import clock
 from okoomer.kernel.syscalls import process_mrelease
@@ -60,14 +61,7 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
     choice = choose(rule, policy, snapshot, found.processes, me)
     reason_of(rule, engine)
 
-    child = os.fork()
-    if child == 0:
-        try:
-            signal(SIGTERM, SIG_IGN)
-            while True:
-                pause()
-        finally:
-            os._exit(0)
+    child = sleeper()
     try:
         process = look(machine.proc, child, wants)
         if process is None:
@@ -86,25 +80,52 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
         flooded = joined(machine.proc, found, first, reading(machine, snapshot, first), wants)
         choose(rule, policy, snapshot, flooded.processes, me, flood=flooded.flood)
         choose(rule, policy, snapshot, (replace(process, fills=1e15),), me, flood=1e15)
-        harsh = replace(rule, steps=(Step("warn"), Step("term", 0.02), Step("kill")))
-        ladder = Ladder(Hands(machine.proc, None), events.append, replace(policy, rules=(harsh,)))
+        harsh = policy_of(policy, (Step("warn"), Step("term", 0.02), Step("kill")))
+        ladder = Ladder(Hands(machine.proc, None), events.append, harsh)
         fired = Verdict(0.0, (RuleVerdict(rule.name, FIRED, verdict.rules[0].values),), 0, (), 0.0)
-        began = now = clock.monotonic()
+        now = clock.monotonic()
         ladder.begin(0, process.name, [process], 0, available(snapshot), now)
-        while ladder.busy(now) and now - began < LIMIT:
-            sleep(0.002)
-            now = clock.monotonic()
-            ladder.advance(now, available(snapshot), fired)
+        climb(ladder, fired, available(snapshot), now)
         if not any(isinstance(event, model.Died) for event in events):
             lacks.append("a child of our own could not be killed: a sandbox may forbid it")
     finally:
         os.kill(child, SIGKILL)
         lacks += _reap(child)
         os.waitpid(child, 0)
+    if policy.of_cgroups:
+        from okoomer.guard.rehearsal_cgroup import end_whole  # most guards never need it
+
+        lacks += end_whole(machine, policy, fired, events)
     for event in (*events, model.Refused(rule.name, choice.refusal, ())):
         sentence(event)
         line(event, 0.0, 0)
     return lacks
+
+
+def sleeper() -> int:
+    """A child that waits to be killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            signal(SIGTERM, SIG_IGN)
+            while True:
+                pause()
+        finally:
+            os._exit(0)
+    return child
+
+
+def climb(ladder: Ladder, fired: Verdict, left: int, began: float) -> None:
+    now = began
+    while ladder.busy(now) and now - began < LIMIT:
+        sleep(0.002)
+        now = clock.monotonic()
+        ladder.advance(now, left, fired)
+
+
+def policy_of(policy: Policy, steps: tuple[Step, ...]) -> Policy:
+    """A policy with nothing but its first rule, which takes these steps."""
+    return replace(policy, rules=(replace(policy.rules[0], steps=steps),))
 
 
 def _reap(child: int) -> list[str]:

@@ -11,17 +11,15 @@ import os
 import sys
 
 from okoomer.events import model
-from okoomer.guard.launch import ASKED, options_of
+from okoomer.guard.launch import ASKED, keep, options_of
 from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.kernel import clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from okoomer.guard.loop import Guard
+    from okoomer.guard.tell import Tell
     from okoomer.kernel.machine import Machine
-    from okoomer.record import Record
 
 
 class Reloads:
@@ -32,7 +30,7 @@ class Reloads:
         emit: Takes the events.
     """
 
-    def __init__(self, machine: Machine, guard: Guard, front: tuple[str, ...], emit: Callable[[Record], None]) -> None:
+    def __init__(self, machine: Machine, guard: Guard, front: tuple[str, ...], emit: Tell) -> None:
         self._machine = machine
         self._guard = guard
         self._front = front
@@ -77,13 +75,18 @@ class Reloads:
             return False
         guard, fill_rate = self._guard, self._guard.engine.fill_rate
         guard.adopt(policy, sense)
+        keep(policy, options.runtime_dir)
         guard.engine.fill_rate = fill_rate
         guard.wake.arm(policy.pressure)
         if guard.watchdog:
             guard.watchdog.short = guard.emergency(snapshot)
+        try:
+            self._emit.into_kmsg("kmsg" in policy.tell, self._machine.proc)
+        except OSError as error:
+            self._emit(model.Trouble(f"kills are not told in the kernel's log: {error.strerror}"))
         if guard.link and guard.link.alive:
             guard.wake.on(guard.link.fd, guard.listen)
-            guard.link.configure(policy)
+            guard.link.configure(policy, options.place)
         elif policy.runs:
             self._emit(model.Trouble("there is no courier: no command is run and nothing is announced"))
         self._emit(model.Changed(f"the policy was loaded again from {options.source}"))

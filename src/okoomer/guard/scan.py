@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 CLOSELY = 256
 #: Nobody smaller is looked at closely: an idle shell or a sleeping helper.
 FLOOR = 2 * MIB
+#: So many of those in a cgroup are looked at, one by one, before it ends whole.
+MEMBERS = 4096
+#: Kinds of selectors that look at the cgroup of a process.
+BY_CGROUP = frozenset(("unit", "cgroup", "container", "pod", "tag"))
 #: A process younger than this grew to what it is at least this fast.
 YOUNG = 10.0
 
@@ -45,6 +49,11 @@ class Scan(Record):
     flood: float = 0.0
 
 
+def untagged(cgroup: str) -> tuple[str, ...]:
+    """The extended attributes of cgroups where none are known."""
+    return ()
+
+
 def scan(
     proc: str,
     now: float,
@@ -55,6 +64,7 @@ def scan(
     me: int = 0,
     sizes: Sizes | None = None,
     shmem: int = 0,
+    tags: Callable[[str], tuple[str, ...]] = untagged,
 ) -> Scan:
     """The processes that could matter.
 
@@ -70,6 +80,7 @@ def scan(
         me: Our own pid: it and its ancestors are known whatever their size, so that they can be left alone.
         sizes: Keeps descriptors from one scan to the next.
         shmem: Bytes of shared memory and tmpfs in use.
+        tags: The names of a cgroup's extended attributes, by its path.
 
     Raises:
         OSError: /proc cannot be listed.
@@ -86,6 +97,8 @@ def scan(
         add_ancestors(proc, process.parent, wants, found)
     add_ancestors(proc, me, wants, found)
     known = {process.pid: process for process in earlier.processes} if earlier else {}
+    if "tag" in wants:
+        found = _with_tags(found, tags)
     processes = tuple(_with_growth(process, now, earlier, known) for process in found.values())
     floor = max(floor, bounds[CLOSELY][0] if len(bounds) > CLOSELY else 0)
     return Scan(now, processes, seen, floor, shmem, _flood(processes, now, shmem, earlier))
@@ -117,7 +130,7 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
         kernel_thread=stat.kernel_thread,
         command=kernel.command(proc, pid) if "cmdline" in wants else "",
         executable=kernel.executable(proc, pid) if "exe" in wants else "",
-        cgroup=kernel.cgroup(proc, pid) if wants & {"unit", "cgroup"} else "",
+        cgroup=kernel.cgroup(proc, pid) if wants & BY_CGROUP else "",
         environment=kernel.environment(proc, pid) if "environ" in wants else "",
         directory=kernel.directory(proc, pid) if "cwd" in wants else "",
         cgroup1=kernel.named_cgroup(proc, pid) if "cgroup1" in wants else "",
@@ -188,6 +201,37 @@ def add_ancestors(proc: str, pid: int, wants: frozenset[str], found: dict[int, P
             return
         found[pid] = process
         pid = process.parent
+
+
+def with_all(
+    proc: str,
+    pids: Iterable[int],
+    wants: frozenset[str],
+    processes: tuple[Process, ...],
+    tags: Callable[[str], tuple[str, ...]] = untagged,
+) -> tuple[Process, ...]:
+    """Processes, and with them those that were too small to be looked at, MEMBERS at most, with their ancestors.
+
+    Args:
+        tags: The names of a cgroup's extended attributes, by its path.
+    """
+    found = {process.pid: process for process in processes}
+    for pid in [pid for pid in pids if pid not in found][:MEMBERS]:
+        process = look(proc, pid, wants)
+        if process:
+            found[pid] = process
+            add_ancestors(proc, process.parent, wants, found)
+    if "tag" in wants:
+        found = _with_tags(found, tags, frozenset(process.pid for process in processes))
+    return tuple(found.values())
+
+
+def _with_tags(
+    found: dict[int, Process], tags: Callable[[str], tuple[str, ...]], known: frozenset[int] = frozenset()
+) -> dict[int, Process]:
+    new = {process.cgroup for process in found.values() if process.pid not in known}
+    named = {cgroup: tags(cgroup) for cgroup in new}
+    return {pid: p if pid in known else replace(p, tags=named[p.cgroup]) for pid, p in found.items()}
 
 
 def _with_growth(process: Process, now: float, earlier: Scan | None, known: Mapping[int, Process]) -> Process:

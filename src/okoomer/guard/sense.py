@@ -135,7 +135,15 @@ def wants_of(policy: Policy) -> frozenset[str]:
     wants = {"paging"} if "kernel_kills" in policy.tell else set()
     for rule in policy.rules:
         for comparison in comparisons(rule):
-            family, _, rest = comparison.metric.partition(".")
+            name = comparison.metric
+            # What no cgroup can do while the whole machine does not (see policy.ahead).
+            if name.startswith("cgroup."):
+                name = name.removeprefix("cgroup.")
+                if name.startswith("stall."):
+                    wants.add("memory_pressure")
+                elif name in ("scan", "refault", "thrash"):
+                    wants.add("paging")
+            family, _, rest = name.partition(".")
             if family == "psi":
                 wants.add(rest.split(".")[0] + "_pressure")
             elif family == "vm":

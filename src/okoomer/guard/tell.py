@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeAlias
 
+    from okoomer.guard.kmsg import Kmsg
     from okoomer.record import Record
 
     #: Gives the lines of an event: stream (1 or 2), style, and the text without an end of line.
@@ -43,7 +44,7 @@ class Stream:
     """
 
     def __init__(self, fd: int, count: bool = True) -> None:
-        self.fd = fd
+        self.fd = self._given = fd
         self.lost = 0
         self._count = count
         self._waiting = b""
@@ -56,6 +57,10 @@ class Stream:
                 pass
         self._poller = poll()
         self._poller.register(self.fd, POLLOUT)
+
+    def __del__(self) -> None:
+        if self.fd != self._given:
+            os.close(self.fd)
 
     def write(self, text: str, end: str = "\n") -> None:
         """Writes one line, if that is possible now. Longer lines are written in pieces."""
@@ -121,6 +126,7 @@ class Tell:
         self._journal = None if as_json or voice else journal()
         self._prefixed = not as_json and "JOURNAL_STREAM" in os.environ
         self._sequence = 0
+        self._kmsg: Kmsg | None = None
         # The watchdog speaks while the loop hangs, perhaps in the middle of a line.
         self._lock = allocate_lock()
 
@@ -129,12 +135,28 @@ class Tell:
         locked = self._lock.acquire(timeout=0.1)
         try:
             self._tell(event)
+            if self._kmsg:
+                self._kmsg(event)
         except Exception:
             # Whatever it was, the guard does not end because of a word that it could not say.
             self._stream.lost += 1
         finally:
             if locked:
                 self._lock.release()
+
+    def into_kmsg(self, wanted: bool, proc: str) -> None:
+        """Whether each kill is told in the kernel's log from now on.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        kmsg, self._kmsg = self._kmsg, None
+        if kmsg:
+            kmsg.close()
+        if wanted:
+            from okoomer.guard.kmsg import Kmsg  # most guards never need it
+
+            self._kmsg = Kmsg(proc)
 
     def state(self, text: str) -> None:
         """Renews the live line."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock, start_new_thread
 from select import POLLIN, poll
 
+from okoomer.guard.reaper import hasten
 from okoomer.guard.scan import still
 from okoomer.kernel import process as kernel
-from okoomer.kernel.syscalls import process_mrelease, set_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIGKILL, pidfd_send_signal
 
     from okoomer.facts import Process
+    from okoomer.guard.band import Band
+    from okoomer.guard.reaper import Reaper
 else:
     from _signal import SIGKILL, pidfd_send_signal
 
@@ -56,11 +57,16 @@ class Victim:
 
 
 class Hands:
-    """What can be laid on processes; tests have others."""
+    """What can be laid on processes; tests have others.
 
-    def __init__(self, proc: str, reaper: Reaper | None) -> None:
+    Args:
+        note: A file for what has to be put back if the guard is killed in the middle of an end by limit.
+    """
+
+    def __init__(self, proc: str, reaper: Reaper | None, note: str = "") -> None:
         self._proc = proc
         self._reaper = reaper
+        self._note = note
 
     def seize(self, process: Process) -> Victim | None:
         """The process that was chosen, or None if it is gone. The start time is read again once the pidfd is open:
@@ -74,6 +80,23 @@ class Hands:
             return None
         return Victim(process.pid, pidfd, self._proc, self._reaper)
 
+    def enclose(self, path: str, inode: int) -> Band | None:
+        """The whole cgroup that was chosen, or None if it is gone.
+
+        Raises:
+            OSError: It cannot be opened, or must not be ended as a whole.
+        """
+        # Loaded long before it is needed where the policy is about cgroups, and never where it is not.
+        from okoomer.guard.band import enclose
+
+        return enclose(self._proc, path, inode, self._hold, self._reaper, self._note)
+
+    def _hold(self, pid: int) -> Victim | None:
+        try:
+            return Victim(pid, os.pidfd_open(pid), self._proc, self._reaper)
+        except OSError:
+            return None
+
     def leave_to_kernel(self) -> None:
         """Has the kernel's own killer end somebody (Documentation/admin-guide/sysrq.rst, `f`).
 
@@ -85,45 +108,3 @@ class Hands:
             os.write(fd, b"f")
         finally:
             os.close(fd)
-
-
-def hasten(threads: list[int]) -> None:
-    """Lets dying threads go first. A process tears down its memory on its own CPU time: at nice 19 on busy CPUs that
-    takes ten seconds instead of a fraction of one. Permission may be lacking; then it dies at its own pace."""
-    for thread in threads:
-        try:
-            os.setpriority(os.PRIO_PROCESS, thread, -20)
-        except OSError:
-            continue
-
-
-class Reaper:
-    """A thread that frees the memory of killed processes. `process_mrelease` takes as long as freeing takes (0.1 s a
-    GiB), so it is not for the loop that senses; it runs beside it since the call gives up the interpreter's lock."""
-
-    def __init__(self) -> None:
-        self._queue: list[int] = []
-        self._work = allocate_lock()
-        self._work.acquire()
-        start_new_thread(self._run, ())
-
-    def reap(self, pidfd: int) -> None:
-        """Takes a copy of the descriptor and returns at once."""
-        try:
-            self._queue.append(os.dup(pidfd))
-        except OSError:
-            return
-        if self._work.locked():
-            self._work.release()
-
-    def _run(self) -> None:
-        set_name("okoomer-reaper")
-        while True:
-            self._work.acquire()
-            while self._queue:
-                pidfd = self._queue.pop(0)
-                try:
-                    process_mrelease(pidfd)
-                except OSError:
-                    pass  # it was quicker itself, or the kernel is too old
-                os.close(pidfd)

@@ -8,7 +8,7 @@ from select import POLLERR, POLLIN, POLLPRI, poll
 from okoomer.guard.doze import CALM, SEEN, doze
 from okoomer.kernel.pressure import open_trigger
 from okoomer.policy.engine import comparisons
-from okoomer.policy.metrics import AVERAGE, LEVEL, METRICS, STALL
+from okoomer.policy.metrics import LEVEL, METRICS, STALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Wake:
         # What else there is may change at any time, and pauses are too short to doze where only that matters.
         slow = (metric for metric in named if METRICS[metric].kind in (LEVEL, STALL) and not METRICS[metric].sudden)
         blind = (metric for metric in slow if metric not in SEEN)
-        self._dozes = all(metric.startswith("psi.memory.") for metric in blind)
+        scoped = any(METRICS[metric].of_cgroup for metric in named)
+        self._dozes = not scoped and all(metric.startswith("psi.memory.") for metric in blind)
 
     @property
     def triggers(self) -> bool:
@@ -119,13 +120,16 @@ def trigger_of(policy: Policy) -> tuple[str, float, float] | None:
     or None if there is no such rule.
 
     A rule needs a share of its window stalled; some second of that window is stalled by at least that share, and the
-    trigger goes off at half of it.
+    trigger goes off at half of it. When a cgroup stalls, some of the machine does.
     """
     lines, shares = set(), []
     for rule in policy.rules:
         for comparison in comparisons(rule):
-            if comparison.metric.startswith("psi.memory.") and METRICS[comparison.metric].kind in (STALL, AVERAGE):
+            if comparison.metric.startswith("psi.memory."):
                 lines.add(comparison.metric.split(".")[2])
+                shares.append(comparison.threshold)
+            elif comparison.metric.startswith(("cgroup.psi.memory.", "cgroup.stall.")):
+                lines.add("some")
                 shares.append(comparison.threshold)
     if not shares:
         return None

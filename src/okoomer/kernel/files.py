@@ -114,3 +114,6 @@ class Source(Generic[T]):
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    # Whoever reads a machine once, or goes by another policy from now on, only lets go of it.
+    __del__ = close

@@ -76,3 +76,11 @@ class Sizes:
             close(fd)
         self._kept = living
         return found, seen
+
+    def close(self) -> None:
+        """Gives the descriptors back."""
+        for fd in self._kept.values():
+            os.close(fd)
+        self._kept = {}
+
+    __del__ = close

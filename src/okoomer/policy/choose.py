@@ -8,12 +8,17 @@ oom_score_adj makes a process of 5 MiB beat one of 5 GiB.
 from __future__ import annotations
 
 from okoomer.policy.family import Unit, ancestors, families
+from okoomer.policy.glob import matches
 from okoomer.policy.metrics import AVAILABLE, USER_AVAILABLE, available
-from okoomer.policy.model import POINTED, And, Comparison, Held, Not
+from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Somewhere
 from okoomer.policy.ownerless import VAIN_SECONDS, fills_of, floods, is_clear, ownerless, unknown_writer, writer
+from okoomer.policy.part import smallest, whole_group
 from okoomer.policy.scale import LAST, ORDINARY, PREFERRED, Candidate, Scale
 from okoomer.policy.select import matcher
 from okoomer.policy.session import holders, is_shell
+from okoomer.policy.sums import worst_sum
+from okoomer.policy.tree import ROOT, above, is_inside
+from okoomer.policy.whole import WHOLE, applications, excused, inits, members_of
 from okoomer.record import Record, replace
 from okoomer.units import MIB, size
 
@@ -21,15 +26,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from okoomer.facts import Process, Snapshot
+    from okoomer.facts import Cgroup, Process, Snapshot
     from okoomer.policy.model import Condition, Instead, Points, Policy, Rule
 
 #: oom_score_adj of those whom the kernel never kills (Documentation/filesystems/proc.rst, 3.1).
 NEVER = -1000
 #: What the courier calls itself. Whatever else is our child was so before this process became the guard.
 COURIER = "okoomer-courier"
-#: A part that frees this share of what the whole would is as good as the whole.
-NEARLY_ALL = 0.9
 #: So many ranked units are told.
 TOLD = 10
 
@@ -66,7 +69,7 @@ def level_of(condition: Condition, total: int) -> float | None:
         if condition.metric not in (AVAILABLE, USER_AVAILABLE) or condition.operator not in ("<", "<="):
             return None
         return condition.threshold * (total if condition.share else 1)
-    if isinstance(condition, Held):
+    if isinstance(condition, Held | Somewhere):
         return level_of(condition.condition, total)
     if isinstance(condition, Not):
         return None
@@ -94,6 +97,7 @@ def choose(
     user: int | None = None,
     flood: float = 0.0,
     ended: bool = False,
+    target: Cgroup | None = None,
 ) -> Choice:
     """Whom a rule ends on this machine.
 
@@ -104,11 +108,19 @@ def choose(
         user: Only this user's processes may be ended; None if there is no such limit.
         flood: Bytes per second by which shared memory grows that no process maps.
         ended: Whoever wrote such memory was ended just now.
+        target: The cgroup that the rule is about: none outside of it is ended, or outside of where the rule seeks.
     """
     by_pid = {process.pid: process for process in processes}
     need, least = need_of(rule, snapshot), least_of(rule, snapshot.memory.total)
-    protects = protection(rule, policy, by_pid, me, aside, user)
-    stands_apart, preferred = apartness(rule, policy, by_pid), matcher(rule.prefer, policy.prefer)
+    protects = protection(rule, policy, by_pid, me, aside, user, target)
+    preferred = matcher(rule.prefer, policy.prefer)
+    stands_apart = apartness(rule, policy, by_pid)
+    if rule.unit == "auto":
+        supervises = matcher(policy.supervisors)
+        first = {pid: path for pid, path in inits(by_pid).items() if supervises(by_pid[pid])}
+        judged = apartness(rule, policy, by_pid, frozenset(first)) if first else stands_apart
+        if own := excused(first, by_pid, lambda process: protects(process) or judged(process)):
+            stands_apart = apartness(rule, policy, by_pid, own)
 
     def untouchable(process: Process) -> bool:
         return bool(protects(process))
@@ -117,11 +129,12 @@ def choose(
         return bool(stands_apart(process))
 
     if rule.unit in ("process", "group"):
-        units = [Unit("process", p, (p,), []) for p in by_pid.values() if not untouchable(p)]
+        outermost = [Unit("process", p, (p,), []) for p in by_pid.values() if not untouchable(p)]
+        units = outermost
     else:
-        units = families(by_pid, untouchable, apart)
-        whole = {unit.root.pid for unit in units if unit.own}
-        units += [
+        outermost = (applications if rule.unit == "auto" else families)(by_pid, untouchable, apart)
+        whole = {unit.root.pid for unit in outermost if unit.own} | members_of(outermost)
+        units = outermost + [
             Unit("process", p, (p,), [])
             for p in by_pid.values()
             if p.pid not in whole and not untouchable(p) and preferred(p)
@@ -136,7 +149,7 @@ def choose(
         elif because := stands_apart(root):
             tier = LAST
         else:
-            because = preferred(root)
+            because = next(filter(None, map(preferred, unit.members() if unit.kind == WHOLE else (root,))), "")
             tier = PREFERRED if because else ORDINARY
         found = weigh.candidate(unit, tier, because)
         # What is preferred goes first only if it is enough by itself: a crumb in front of every hog helps nobody.
@@ -159,9 +172,11 @@ def choose(
                 f"memory that belongs to no process (tmpfs) grows by {size(flood)}/s, into all that is freed; {who}"
             )
             return Choice(None, ranking, need, least, refusal)
-    if not worth:
+    single = [found for found, _ in worth]
+    together = worst_sum(rule, outermost, apart, single, need, least, weigh)
+    if not (worth or together):
         return Choice(None, ranking, need, least, _nobody(ranking, least, rule.least_score))
-    best, unit = worth[0]
+    best = together or single[0]
     homeless = ownerless(snapshot, by_pid.values())
     if (ended and homeless >= need) or (best.freed < need and best.freed < homeless // 4):
         had = f"the best to be had is {best.name} with {size(best.freed)}"
@@ -170,6 +185,9 @@ def choose(
             f"{'whoever wrote them has been ended' if ended else had}"
         )
         return Choice(None, ranking, need, least, refusal)
+    if together:
+        return Choice(together, (together, *single)[:TOLD], need, least)
+    unit = worth[0][1]
     if rule.unit == "group":
         part = whole_group(unit, by_pid, me, untouchable)
     else:
@@ -184,17 +202,19 @@ def protection(
     me: int,
     aside: frozenset[int] = frozenset(),
     user: int | None = None,
+    target: Cgroup | None = None,
 ) -> Callable[[Process], str]:
     """A function that says why a process must not be touched, or ''."""
     spared = matcher(rule.spare, policy.spare)
-    above = ancestors(processes, me)
+    ours = ancestors(processes, me)
+    lies_outside = outside(rule, target)
 
     def protects(process: Process) -> str:
         if process.kernel_thread:
             return "a kernel thread"
         if process.pid == 1:
             return "init"
-        if process.pid in above:
+        if process.pid in ours:
             return "okoomer itself" if process.pid == me else "a parent of okoomer"
         if process.parent == me and process.name == COURIER:
             return "a part of okoomer"
@@ -204,23 +224,52 @@ def protection(
             return "would not die"
         if user is not None and process.user != user:
             return "another user's"
+        if lies_outside(process):
+            return "outside of the rule's cgroups"
         written = spared(process)
         return f"spared by {written}" if written else ""
 
     return protects
 
 
-def apartness(rule: Rule, policy: Policy, processes: dict[int, Process]) -> Callable[[Process], str]:
+def outside(rule: Rule, target: Cgroup | None) -> Callable[[Process], bool]:
+    """Whether a process lies where a rule does not seek: neither in one of the cgroups that it says, nor, if it says
+    none, in the one that it is about."""
+    known: dict[str, bool] = {}
+    base = target.path if target else ROOT
+
+    def seeks(path: str) -> bool:
+        if rule.among is None:
+            return is_inside(path, base)
+        while not matches(rule.among, path, base):
+            if path == ROOT:
+                return False
+            path = above(path)
+        return True
+
+    def lies_outside(process: Process) -> bool:
+        path = process.cgroup or ROOT
+        if path not in known:
+            known[path] = not seeks(path)
+        return known[path]
+
+    return lies_outside
+
+
+def apartness(
+    rule: Rule, policy: Policy, processes: dict[int, Process], inits: frozenset[int] = frozenset()
+) -> Callable[[Process], str]:
     """A function that says why a process comes last and is no part of its parent's family, or ''.
 
     Args:
         processes: By pid: how they stand to each other says which of them hold a session together.
+        inits: Pids of containers' own inits, whom no list makes supervisors.
     """
     comes_last, supervises = matcher(rule.avoid, policy.avoid), matcher(policy.supervisors)
     held = holders(processes) if sees_sessions(rule, policy) else None
 
     def stands_apart(process: Process) -> str:
-        if written := comes_last(process) or supervises(process):
+        if written := comes_last(process) or (process.pid not in inits and supervises(process)):
             return written
         if held is None:
             return ""
@@ -232,50 +281,7 @@ def apartness(rule: Rule, policy: Policy, processes: dict[int, Process]) -> Call
 def sees_sessions(rule: Rule, policy: Policy) -> bool:
     """Whether it counts who holds a session together: not where a policy knows neither families nor supervisors, and
     so judges each process by itself alone."""
-    return rule.unit == "family" or bool(policy.supervisors)
-
-
-def whole_group(unit: Unit, processes: dict[int, Process], me: int, untouchable: Callable[[Process], bool]) -> Unit:
-    """A process with all of its process group that may be touched. Our own group is never a unit, nor is one that is
-    led from outside this PID namespace, whose number (0) would mean our own to kill(2)."""
-    group, ours = unit.root.group, processes[me].group if me in processes else 0
-    if group in (0, ours):
-        return unit
-    others = (p for p in processes.values() if p.group == group and p is not unit.root and not untouchable(p))
-    return Unit("group", unit.root, (unit.root, *others), [])
-
-
-def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidate]) -> Unit:
-    """The smallest part of a unit that frees enough and is to blame.
-
-    A single child that has most of the weight is taken alone if it covers the need, or if the rest would hardly add
-    to it: the tool, not the one who called it. Else those that the program itself has marked as expendable, by an
-    oom_score_adj above its own as browsers give background tabs, most expendable first, until they are enough. Else
-    the whole.
-    """
-    whole = weigh(unit)
-    nearly_all = max(NEARLY_ALL * whole.freed, least)
-    while unit.inside:
-        if len(unit.inside) == 1 and not any(p.anon + p.swap + p.shmem for p in unit.own):
-            unit = unit.inside[0]  # who has nothing adds nothing, and a chain of such may be long
-            continue
-        parts = [(weigh(part), part) for part in unit.inside]
-        best, part = max(parts, key=lambda pair: pair[0].score)
-        enough = best.freed >= need or best.freed >= nearly_all
-        if enough and 2 * best.score >= whole.score and 2 * (best.growth or 0) >= (whole.growth or 0):
-            unit, whole = part, best
-            continue
-        expendable = [(found, part) for found, part in parts if part.root.adjustment > max(0, unit.root.adjustment)]
-        expendable.sort(key=lambda pair: (-pair[1].root.adjustment, -pair[0].freed))
-        taken: list[Unit] = []
-        freed = 0
-        for found, part in expendable:
-            taken.append(part)
-            freed += found.freed
-            if freed >= need:
-                return taken[0] if len(taken) == 1 else Unit("group", taken[0].root, (), taken)
-        break
-    return unit
+    return rule.unit not in ("process", "group") or bool(policy.supervisors)
 
 
 def _stop(source: Unit, found: Candidate, flood: float, choice: Choice) -> Choice:
@@ -310,6 +316,6 @@ def needs_of(policy: Policy, *rules: Rule) -> frozenset[str]:
     kinds = {selector.kind for selector in selectors} | {one.selector.kind for one in pointing}
     if any(rule.rank in POINTED for rule in rules or policy.rules):
         kinds.add("oom_score")
-    if any(sees_sessions(rule, policy) for rule in rules or policy.rules):
+    if any(rule.scope or rule.among or sees_sessions(rule, policy) for rule in rules or policy.rules):
         kinds.add("cgroup")
     return frozenset(kinds)

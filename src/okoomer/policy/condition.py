@@ -1,7 +1,7 @@
 """Conditions and quantities of the policy language. For the short-lived front only.
 
-A quantity becomes bytes, seconds, a share 0..1, or bytes or events per second. A condition becomes a tree:
-And, Or and Held of comparisons with the metric on the left, and Not where there is no other way.
+A quantity becomes bytes, seconds, a share 0..1, or bytes or events per second. A condition becomes a tree: And, Or,
+Held and Somewhere of comparisons with the metric on the left, and Not where there is no other way.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from okoomer.policy.metrics import (
     TIME,
     TREND,
 )
-from okoomer.policy.model import And, Comparison, Held, Not, Or
+from okoomer.policy.model import And, Comparison, Held, Not, Or, Somewhere
+from okoomer.policy.scope import parse_scope
 from okoomer.policy.source import PolicyError, Text, near, parser
+from okoomer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,9 +72,13 @@ _QUANTITIES: dict[str, tuple[str, Mapping[str, Fraction]]] = {
 #: Digits are bounded so that no number is ever infinite. The smallest that a machine knows has this many decimals.
 _QUANTITY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,400})?)(?![0-9.])(.*)", re.DOTALL)
 
+_SOMEWHERE = "any in 'system.slice/*' (...), the cgroups in quotes"
 #: What to say where the grammar wants one of these terminals.
 _EXPECTED = (
     ({"TERM", "LPAR"}, "a comparison, such as mem.available < 10%"),
+    ({"_IN"}, _SOMEWHERE),
+    ({"SCOPE"}, _SOMEWHERE),
+    ({"LPAR"}, "a condition in brackets"),
     ({"TERM"}, "a metric or a quantity"),
     ({"OP"}, "<, <=, > or >="),
     ({"DURATION"}, "a duration, such as 2s"),
@@ -121,8 +127,12 @@ def duration(text: Text) -> float:
     return seconds
 
 
-def condition(text: Text) -> Condition:
+def condition(text: Text, scoped: bool = False) -> Condition:
     """What a condition compiles to.
+
+    Args:
+        text: The condition.
+        scoped: Whether it is about a cgroup, so that it may ask for metrics of one.
 
     Raises:
         PolicyError: It is not a condition, or one that holds always or never, whatever the machine.
@@ -131,7 +141,7 @@ def condition(text: Text) -> Condition:
         tree = parser("condition").parse(text.value)
     except UnexpectedInput as error:
         raise _not_here(text, error) from None
-    return _compile(text, tree, negated=False)
+    return _Compiler(text).compile(tree, negated=False, scoped=scoped)
 
 
 def _not_here(text: Text, error: UnexpectedInput) -> PolicyError:
@@ -150,50 +160,75 @@ def _not_here(text: Text, error: UnexpectedInput) -> PolicyError:
     return spot.error(problem, f"and, or, over, for or {closing}")
 
 
-def _compile(text: Text, tree: Tree[Token], negated: bool, depth: int = 0) -> Condition:
-    """A condition or its negation, which goes down to the comparisons: only of a time that has not passed yet
-    there is no other form. What is unknown stays unknown either way."""
-    if depth > DEEPEST:
-        raise text.error("too much within each other", f"at most {DEEPEST} conditions within conditions")
-    if tree.data == "comparison":
-        return _comparison(text, tree, negated)
-    inner = [child for child in tree.children if isinstance(child, Tree)]
-    if tree.data == "inverse":
-        return _compile(text, inner[0], not negated, depth + 1)
-    if tree.data == "held":
-        held = Held(_compile(text, inner[0], False, depth + 1), duration(text.of(tree.children[1])))
-        return Not(held) if negated else held
-    kind = And if (tree.data == "conjunction") != negated else Or
-    parts: list[Condition] = []
-    for child in inner:
-        part = _compile(text, child, negated, depth + 1)
-        parts += part.parts if isinstance(part, kind) else [part]
-    return kind(tuple(parts))
+class _Compiler(Record):
+    """What turns the syntax tree of a text into a condition."""
+
+    text: Text
+
+    def compile(self, tree: Tree[Token], negated: bool, scoped: bool, depth: int = 0) -> Condition:
+        """A condition or its negation, which goes down to the comparisons: only of a time that has not passed yet, and
+        of none among cgroups, there is no other form. What is unknown stays unknown either way."""
+        if depth > DEEPEST:
+            raise self.text.error("too much within each other", f"at most {DEEPEST} conditions within conditions")
+        if tree.data == "comparison":
+            return self._comparison(tree, negated, scoped)
+        inner = [child for child in tree.children if isinstance(child, Tree)]
+        if tree.data == "inverse":
+            return self.compile(inner[0], not negated, scoped, depth + 1)
+        if tree.data == "held":
+            part = self.compile(inner[0], False, scoped, depth + 1)
+            held = Held(part, duration(self.text.of(tree.children[1])))
+            return Not(held) if negated else held
+        if tree.data == "somewhere":
+            somewhere = self._somewhere(tree, inner[0], depth)
+            return Not(somewhere) if negated else somewhere
+        kind = And if (tree.data == "conjunction") != negated else Or
+        parts: list[Condition] = []
+        for child in inner:
+            part = self.compile(child, negated, scoped, depth + 1)
+            parts += part.parts if isinstance(part, kind) else [part]
+        return kind(tuple(parts))
+
+    def _somewhere(self, tree: Tree[Token], inner: Tree[Token], depth: int) -> Somewhere:
+        second = next(inner.find_data("somewhere"), None)
+        if second is not None:
+            raise self.text.of(second).error("any in within any in", "one of them: cgroup.* is of one cgroup")
+        written = self.text.of(tree.children[0])
+        scope = parse_scope(written.part(1, len(written.value) - 1))
+        return Somewhere(scope, self.compile(inner, False, True, depth + 1))
+
+    def _comparison(self, tree: Tree[Token], negated: bool, scoped: bool) -> Comparison:
+        left, sign, right, *window = (self.text.of(child) for child in tree.children)
+        operator = sign.value
+        if operator not in _INVERSE:
+            raise sign.error("not a comparison", "<, <=, > or >=")
+        if left.value[0] in "+-.0123456789":
+            left, right, operator = right, left, _TURNED[operator]
+        metric = METRICS.get(left.value)
+        if metric is None:
+            families = dict.fromkeys(name.partition(".")[0] + ".*" for name in METRICS)
+            raise left.error("unknown metric", f"one of {', '.join(families)}{near(left.value, METRICS)}")
+        if metric.of_cgroup and not scoped:
+            raise left.error("a metric of a cgroup, and no cgroup", "scope, or any in 'system.slice/*' (...)")
+        value, unit = quantity(right, metric.kind)
+        meant = _INVERSE[operator] if negated else operator
+        # That any value will do says of a cgroup that it is there.
+        _check_crossed(self.text.of(tree), meant if metric.of_cgroup else operator, value, unit, metric.of_cgroup)
+        over = DEFAULT_WINDOW if metric.windowed else 0.0
+        if window:
+            if not metric.windowed:
+                raise window[0].error(f"{metric.name} has no window", "for instead of over (how long it lasts)")
+            over = duration(window[0])
+            if not SHORTEST_WINDOW <= over <= LONGEST_WINDOW:
+                raise window[0].error("not a window", f"{SHORTEST_WINDOW:g}s to {LONGEST_WINDOW:g}s")
+        share = metric.kind == LEVEL and unit == "%"
+        return Comparison(metric.name, meant, value, share, over)
 
 
-def _comparison(text: Text, tree: Tree[Token], negated: bool) -> Comparison:
-    left, sign, right, *window = (text.of(child) for child in tree.children)
-    operator = sign.value
-    if operator not in _INVERSE:
-        raise sign.error("not a comparison", "<, <=, > or >=")
-    if left.value[0] in "+-.0123456789":
-        left, right, operator = right, left, _TURNED[operator]
-    metric = METRICS.get(left.value)
-    if metric is None:
-        families = dict.fromkeys(name.partition(".")[0] + ".*" for name in METRICS)
-        raise left.error("unknown metric", f"one of {', '.join(families)}{near(left.value, METRICS)}")
-    value, unit = quantity(right, metric.kind)
+def _check_crossed(text: Text, operator: str, value: float, unit: str, always: bool) -> None:
+    """Refuses a comparison that is never true, and one that always is unless that is allowed."""
     most = 1.0 if unit == "%" else float("inf")
     if (operator == "<" and value <= 0) or (operator == ">" and value >= most):
-        raise text.of(tree).error("this can never hold", "a threshold that can be crossed")
-    if (operator == ">=" and value <= 0) or (operator == "<=" and value >= most):
-        raise text.of(tree).error("this always holds", "a threshold that can be crossed")
-    over = DEFAULT_WINDOW if metric.windowed else 0.0
-    if window:
-        if not metric.windowed:
-            raise window[0].error(f"{metric.name} has no window", "for instead of over (how long it lasts)")
-        over = duration(window[0])
-        if not SHORTEST_WINDOW <= over <= LONGEST_WINDOW:
-            raise window[0].error("not a window", f"{SHORTEST_WINDOW:g}s to {LONGEST_WINDOW:g}s")
-    share = metric.kind == LEVEL and unit == "%"
-    return Comparison(metric.name, _INVERSE[operator] if negated else operator, value, share, over)
+        raise text.error("this can never hold", "a threshold that can be crossed")
+    if not always and ((operator == ">=" and value <= 0) or (operator == "<=" and value >= most)):
+        raise text.error("this always holds", "a threshold that can be crossed")

@@ -3,58 +3,65 @@
 The guard, `why --machine`, `check` and every test run this one; there is no other place where a condition is judged.
 Truth has three values: a condition about something that this machine does not offer is unknown, and a rule acts only
 on what is true.
+
+A rule with a scope is judged for each of its cgroups by itself, and what is remembered of one (how long something has
+held, whether it has fired, until when it rests) never passes to another, nor to a later one of the same name.
 """
 
 from __future__ import annotations
 
-from okoomer.policy.history import Series
-from okoomer.policy.metrics import AVERAGE, FORECAST, LEVEL, METRICS, PORTION, STALL, TREND
-from okoomer.policy.model import And, Comparison, Held, Not, Or
+from okoomer.policy.ahead import CLOSELY, FILL_RATE, GLANCE, SCOPE_GLANCE, SWAP_FILL_RATE, Ahead
+from okoomer.policy.judge import Group, Judge, State, Tree
+from okoomer.policy.metrics import METRICS
+from okoomer.policy.model import Comparison, Held, Not, Somewhere
+from okoomer.policy.places import Place
+from okoomer.policy.readings import FORECAST_WINDOW, Readings
 from okoomer.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Collection, Container, Iterator
 
-    from okoomer.facts import Snapshot
-    from okoomer.policy.metrics import Metric
+    from okoomer.facts import Cgroup, Snapshot
     from okoomer.policy.model import Condition, Policy, Rule
+    from okoomer.policy.places import Track
+
+__all__ = (
+    "CLOSELY", "FILL_RATE", "FIRED", "FORECAST_WINDOW", "GLANCE", "HOLDING", "QUIET", "SCOPE_GLANCE",
+    "SWAP_FILL_RATE", "Engine", "RuleVerdict", "Verdict", "comparisons", "inside",
+)  # fmt: skip
 
 QUIET, HOLDING, FIRED = "quiet", "holding", "fired"
 
-#: Bytes per second by which memory can fall at the fastest that is plausible: several cores faulting huge pages in.
-#: A core clears some 10 GB/s; earlyoom assumes 6, and ramps of 10 GB/s were the fastest to be measured here.
-FILL_RATE = 10 * 1024**3
-#: The same for swap: what the fastest disks and zram take.
-SWAP_FILL_RATE = 4 * 1024**3
-#: Seconds after which a reading that may jump at any time (flows, averages, ratios, forecasts, and levels that are
-#: sudden) is looked at again; and while a stall is on, or nobody would tell of one: what shows that a machine thrashes
-#: may show for half a second only.
-GLANCE, CLOSELY = 0.5, 0.1
-#: Seconds of the past from which the forecast is taken.
-FORECAST_WINDOW = 5.0
-
 
 class RuleVerdict(Record):
-    """A rule at one instant; `values` are its metrics with their readings in bytes, seconds and shares."""
+    """A rule at one instant; `values` are its metrics with their readings in bytes, seconds and shares.
+
+    `target` is the path of the cgroup whose state and values these are: of all that the rule is about, the one that
+    has come furthest. `fired` are the paths of those for which it has fired, that one first.
+    """
 
     name: str
     state: str
     values: tuple[tuple[str, float | None], ...]
+    target: str = ""
+    fired: tuple[str, ...] = ()
 
 
 class Verdict(Record):
     """What the policy says of one snapshot.
 
-    `act` is the index of the rule that acts, `warnings` of those that only warn and do so now, `soonest` the seconds
-    before which no rule that has not fired can fire, however fast memory fills.
+    `act` is the index of the rule that acts, `target` the cgroup that it acts about if it has a scope; `warnings` are
+    the rules that only warn and do so now, each with its cgroup. `soonest` is the seconds before which no rule that has
+    not fired can fire, however fast memory fills.
     """
 
     time: float
     rules: tuple[RuleVerdict, ...]
     act: int | None
-    warnings: tuple[int, ...]
+    warnings: tuple[tuple[int, Cgroup | None], ...]
     soonest: float
+    target: Cgroup | None = None
 
 
 class Engine:
@@ -65,221 +72,273 @@ class Engine:
     """
 
     def __init__(self, policy: Policy, triggers: bool = False) -> None:
-        self.policy = policy
-        self.triggers = triggers
-        #: Of this machine, at most FILL_RATE.
-        self.fill_rate = float(FILL_RATE)
-        self._snapshot: Snapshot | None = None
-        #: By metric and window; those of what a portion is of.
-        self._series: dict[tuple[str, float], Series] = {}
-        self._wholes: dict[tuple[str, float], Series] = {}
-        self._rules = [_RuleState(rule) for rule in policy.rules]
-        for rule in policy.rules:
-            for comparison in comparisons(rule):
-                self._watch(comparison)
+        self._readings = Readings()
+        self._judge = Judge(self._readings)
+        self._ahead = Ahead(self._judge, triggers)
+        self._places: dict[str, Place] = {}
+        self._rules: list[_RuleState] = []
+        #: What `wanted` has taken in already.
+        self._taken: Snapshot | None = None
+        self.adopt(policy)
 
-    def step(self, snapshot: Snapshot, acting: bool = False, passed_over: Container[int] = ()) -> Verdict:
+    def adopt(self, policy: Policy) -> None:
+        """Goes by another policy from now on. What is remembered of rules that are in both stays."""
+        before = {state.rule: state for state in self._rules}
+        self.policy = policy
+        self._ahead.own_pressure = bool(policy.pressure)
+        self._rules = [
+            before.pop(rule) if rule in before else _RuleState(rule, self._place_of) for rule in policy.rules
+        ]
+        named = {place.text for state in self._rules for place in state.places}
+        self._places = {text: place for text, place in self._places.items() if text in named}
+        for state in self._rules:
+            for node in state.comparisons:
+                assert isinstance(node.condition, Comparison)
+                if node.place:
+                    node.place.watch(node.condition)
+                elif not METRICS[node.condition.metric].of_cgroup:
+                    self._readings.watch(node.condition)
+
+    @property
+    def triggers(self) -> bool:
+        return self._ahead.triggers
+
+    @triggers.setter
+    def triggers(self, there: bool) -> None:
+        self._ahead.triggers = there
+
+    @property
+    def fill_rate(self) -> float:
+        """Bytes per second by which memory of this machine can fall, at most FILL_RATE."""
+        return self._ahead.fill_rate
+
+    @fill_rate.setter
+    def fill_rate(self, rate: float) -> None:
+        self._ahead.fill_rate = rate
+
+    def wanted(self, snapshot: Snapshot) -> frozenset[str]:
+        """The texts of the scopes that have to be read to judge an instant, of which the snapshot tells only what the
+        machine is like; the next `step` is about the same instant. Of the others nothing can come now, and nothing
+        that would have to be remembered."""
+        self._take(snapshot)
+        self._taken = snapshot
+        return self._wanted()
+
+    def step(self, snapshot: Snapshot, acting: bool = False, passed_over: Container[object] = ()) -> Verdict:
         """The verdict on the next snapshot.
 
         Args:
             snapshot: Its time must not be before that of the last one.
             acting: An act is in flight: no rule starts another, and rests begin when it ends.
-            passed_over: Rules that found nobody worth ending a moment ago: less urgent ones may.
+            passed_over: Rules that found nobody worth ending a moment ago: less urgent ones may. Instead of an index it
+                can be one and the inode of a cgroup: then the rule may act about others.
         """
-        last, self._snapshot = self._snapshot, snapshot
-        if last and snapshot.asleep != last.asleep:
-            # What was read before a suspend says nothing of the machine that woke up.
-            self._forget()
-        for (name, _window), series in self._series.items():
-            value = METRICS[name].read(snapshot)
-            if value is None:
-                series.clear()
-            else:
-                series.add(snapshot.time, value)
-        for (name, _window), series in self._wholes.items():
-            total = METRICS[name].total
-            assert total is not None
-            series.add(snapshot.time, total(snapshot))
-
-        verdicts, act, warnings, soonest = [], None, [], float("inf")
+        taken, self._taken = self._taken, None
+        if taken is None or (taken.time, taken.memory) != (snapshot.time, snapshot.memory):
+            self._take(snapshot)
+        self._look(snapshot)
+        verdicts, act, target, warnings, soonest = [], None, None, [], float("inf")
         for index, state in enumerate(self._rules):
             rule = state.rule
-            self._judge(state)
-            rested = state.fired and snapshot.time >= state.rested
-            if state.warns and rested:
-                # A warning stands in nobody's way, and without a rest it is given once.
-                warnings.append(index)
-                state.rested = snapshot.time + rule.rest if rule.rest else float("inf")
-            elif state.warns and not state.fired and not rule.rest:
-                state.rested = float("-inf")
-            elif not state.warns and rested and not acting and act is None and index not in passed_over:
-                act = index
-                state.rested = snapshot.time + rule.rest
-            elif not state.warns and acting and state.fired:
-                state.rested = snapshot.time + rule.rest
-            verdicts.append(RuleVerdict(rule.name, state.name, self._values(rule)))
-            if not state.fired:
-                soonest = min(soonest, self._soonest(rule.when, state))
-        return Verdict(snapshot.time, tuple(verdicts), act, tuple(warnings), soonest)
+            if rule.managed:
+                verdicts.append(RuleVerdict(rule.name, QUIET, ()))
+                continue
+            state.judge(self._judge)
+            fired = state.fired(self._judge)
+            for one in fired:
+                rested = snapshot.time >= one.rested
+                cgroup = one.track.cgroup if one.track else None
+                if state.warns and rested:
+                    # A warning stands in nobody's way, and without a rest it is given once.
+                    warnings.append((index, cgroup))
+                    one.rested = snapshot.time + rule.rest if rule.rest else float("inf")
+                elif not state.warns and acting:
+                    one.rested = snapshot.time + rule.rest
+                elif not state.warns and rested and act is None and not _is_among(passed_over, index, cgroup):
+                    act, target = index, cgroup
+                    one.rested = snapshot.time + rule.rest
+            verdicts.append(self._said(state, fired))
+            soonest = min(soonest, self._soonest(state))
+        return Verdict(snapshot.time, tuple(verdicts), act, tuple(warnings), soonest, target)
+
+    def forgo(self, index: int, target: Cgroup | None) -> None:
+        """The act of the last verdict was not begun: its rule need not rest from it."""
+        state = self._rules[index]
+        one = state.group.states.get(target.inode) if state.group and target else state.common
+        if one:
+            one.rested = float("-inf")
 
     def value(self, metric: str, over: float = 0.0) -> float | None:
-        """The present value of a metric: bytes, shares, seconds, or per second over a window."""
-        assert self._snapshot is not None
-        definition = METRICS[metric]
-        if metric == FORECAST:
-            forecast = self._series.get((metric, FORECAST_WINDOW))
-            slope = forecast.slope() if forecast else None
-            left = definition.read(self._snapshot)
-            if slope is None or left is None:
-                return None
-            return left / -slope if slope < 0 else float("inf")
-        if definition.windowed:
-            series = self._series.get((metric, over))
-            rate = series.rate() if series else None
-            if definition.kind != PORTION or rate is None:
-                return rate
-            whole = self._wholes[metric, over].rate()
-            return min(1.0, rate / whole) if whole else 0.0
-        return definition.read(self._snapshot)
+        """The present value of a metric of the machine: bytes, shares, seconds, or per second over a window."""
+        return self._readings.value(metric, over)
 
-    # --- conditions ---------------------------------------------------------------------------------------------
+    def holding(self, rule: Rule, target: Cgroup | None = None) -> Iterator[Comparison]:
+        """The comparisons of a rule's `when` that hold at present, of a cgroup where the rule has a scope; those of an
+        `any in` if they hold for any of its cgroups."""
+        state = next(state for state in self._rules if state.rule == rule)
+        track = state.group.place.tracks.get(target.inode) if state.group and target else None
+        for node in state.when.nodes:
+            if isinstance(node.condition, Comparison):
+                within = state.within.get(node)
+                tracks = [one.track for one in within.states.values()] if within else [track]
+                if any(self._judge.holds(node.condition, one) for one in tracks):
+                    yield node.condition
 
-    def _judge(self, state: _RuleState) -> None:
-        assert self._snapshot is not None
-        rule, now = state.rule, self._snapshot.time
-        well = rule.until is not None and self._truth(rule.until, state, now) is True
-        state.holding = False
-        true = self._truth(rule.when, state, now) is True
-        if state.fired and rule.until is not None:
-            # Hysteresis: what has fired goes on until the machine is well again, not merely better.
-            state.fired = not well
-        else:
-            state.fired = true
+    # --- what is read -------------------------------------------------------------------------------------------
 
-    def _truth(self, condition: Condition, state: _RuleState, now: float) -> bool | None:
-        if isinstance(condition, Comparison):
-            return self.holds(condition)
-        if isinstance(condition, Held):
-            # Each part is judged at each step, whatever the others say, so that no hold time is ever stale.
-            inner = self._truth(condition.condition, state, now)
-            if inner is not True:
-                state.since.pop(condition, None)
-                return inner
-            held = now - state.since.setdefault(condition, now)
-            if held + 1e-9 >= condition.seconds:
-                return True
-            state.holding = True
-            return False
-        if isinstance(condition, Not):
-            inner = self._truth(condition.part, state, now)
-            return None if inner is None else not inner
-        truths = [self._truth(part, state, now) for part in condition.parts]
-        decisive = isinstance(condition, Or)
-        if decisive in truths:
-            return decisive
-        return None if None in truths else not decisive
+    def _place_of(self, text: str) -> Place:
+        if text not in self._places:
+            self._places[text] = Place(text)
+        return self._places[text]
 
-    def holds(self, comparison: Comparison) -> bool | None:
-        """Whether a comparison holds at present; None if it is about something that is not offered here."""
-        value, threshold = self.value(comparison.metric, comparison.over), self._threshold(comparison)
-        if value is None:
-            return None
-        return OPERATORS[comparison.operator](value, threshold)
+    def _take(self, snapshot: Snapshot) -> None:
+        if self._readings.take(snapshot):
+            for place in self._places.values():
+                place.forget()
+            for state in self._rules:
+                state.forget_holds()
 
-    def _threshold(self, comparison: Comparison) -> float:
-        assert self._snapshot is not None
-        total = METRICS[comparison.metric].total
-        return comparison.threshold * (total(self._snapshot) if comparison.share and total else 1.0)
+    def _wanted(self) -> frozenset[str]:
+        wanted: set[str] = set()
+        for state in self._rules:
+            if not state.places or state.rule.managed or all(place.text in wanted for place in state.places):
+                continue
+            if state.is_under_way or self._ahead.needs(state.trees, state.common):
+                wanted.update(place.text for place in state.places)
+        return frozenset(wanted)
 
-    # --- how long nothing can happen ----------------------------------------------------------------------------
+    def _look(self, snapshot: Snapshot) -> None:
+        scoped = dict(snapshot.scoped)
+        absent = [text for text in self._places if text not in scoped]
+        wanted = self._wanted() if absent else frozenset()
+        for text, place in self._places.items():
+            if text in scoped:
+                place.take(snapshot.time, scoped[text])
+            elif text in wanted:
+                place.lose()
+            else:
+                place.pass_by(snapshot.time)
 
-    def _soonest(self, condition: Condition, state: _RuleState, wanted: bool = True) -> float:
-        """Seconds before which a condition cannot become true, or false where that is `wanted`; inf if it is about
-        something absent."""
-        if isinstance(condition, (And, Or)):
-            last_of = max if isinstance(condition, And) is wanted else min
-            return last_of(self._soonest(part, state, wanted) for part in condition.parts)
-        if isinstance(condition, Held):
-            assert self._snapshot is not None
-            since = state.since.get(condition)
-            if since is None:
-                return self._soonest(condition.condition, state, wanted) + (condition.seconds if wanted else 0.0)
-            left = condition.seconds - (self._snapshot.time - since)
-            if wanted or left > 1e-9:
-                return max(0.0, left) if wanted else 0.0
-            return self._soonest(condition.condition, state, wanted)
-        if isinstance(condition, Not):
-            return self._soonest(condition.part, state, not wanted)
-        return self._soonest_comparison(condition, wanted)
+    # --- what is said -------------------------------------------------------------------------------------------
 
-    def _soonest_comparison(self, comparison: Comparison, wanted: bool) -> float:
-        metric = METRICS[comparison.metric]
-        value, threshold = self.value(metric.name, comparison.over), self._threshold(comparison)
-        glance = GLANCE if self.triggers else CLOSELY
-        if value is None:
-            return glance if metric.windowed and self._offered(metric) else float("inf")
-        if OPERATORS[comparison.operator](value, threshold) is wanted:
-            return 0.0
-        distance = abs(value - threshold)
-        if metric.kind == LEVEL and not metric.sudden:
-            return distance / min(self.fill_rate, SWAP_FILL_RATE if metric.name.startswith("swap.") else FILL_RATE)
-        rising = (comparison.operator in (">", ">=")) is wanted
-        if metric.kind in (STALL, AVERAGE) and rising and self.triggers and metric.name.startswith("psi.memory."):
-            return float("inf")
-        # A stall cannot grow faster than time passes.
-        return distance * comparison.over if metric.kind == STALL and rising else glance
+    def _said(self, state: _RuleState, fired: list[State]) -> RuleVerdict:
+        name, common = state.rule.name, state.common
+        if state.group is None:
+            said = FIRED if common.fired else HOLDING if common.holding else QUIET
+            return RuleVerdict(name, said, self._values(state, None))
+        holding = [one for one in state.group.timed.values() if one.holding]
+        said = FIRED if fired else HOLDING if holding or common.holding else QUIET
+        shown = fired[0] if fired else state.furthest(self._judge, holding)
+        values = self._values(state, shown.track if shown else None)
+        return RuleVerdict(name, said, values, shown.path if shown else "", tuple(one.path for one in fired))
 
-    # --- what is remembered -------------------------------------------------------------------------------------
-
-    def _watch(self, comparison: Comparison) -> None:
-        metric = METRICS[comparison.metric]
-        if metric.windowed or metric.name == FORECAST:
-            window = FORECAST_WINDOW if metric.name == FORECAST else comparison.over
-            total = metric.kind != TREND and metric.name != FORECAST
-            self._series.setdefault((metric.name, window), Series(window, growing=total))
-            if metric.kind == PORTION:
-                self._wholes.setdefault((metric.name, window), Series(window, growing=True))
-
-    def _offered(self, metric: Metric) -> bool:
-        assert self._snapshot is not None
-        return metric.read(self._snapshot) is not None
-
-    def _values(self, rule: Rule) -> tuple[tuple[str, float | None], ...]:
+    def _values(self, state: _RuleState, track: Track | None) -> tuple[tuple[str, float | None], ...]:
         values: dict[str, float | None] = {}
-        for comparison in comparisons(rule):
+        for node in state.comparisons:
+            comparison, within = node.condition, state.within.get(node)
+            assert isinstance(comparison, Comparison)
             if comparison.metric not in values:
-                values[comparison.metric] = self.value(comparison.metric, comparison.over)
+                one = within.furthest(self._judge) if within else None
+                about = (one.track if one else None) if within else track
+                values[comparison.metric] = self._judge.value(comparison, about)
         return tuple(values.items())
 
-    def _forget(self) -> None:
-        for series in (*self._series.values(), *self._wholes.values()):
-            series.clear()
-        for state in self._rules:
-            state.since.clear()
+    def _soonest(self, state: _RuleState) -> float:
+        if state.group is None and state.common.fired:
+            return float("inf")
+        return self._ahead.soonest(state.when.root, state.common, state.group)
 
 
 class _RuleState:
-    """What the engine remembers of one rule: since when its held conditions are true, and until when it rests."""
+    """What the engine remembers of one rule: of the machine in `common`; with a scope, of each cgroup in `group`."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, place_of: Callable[[str], Place]) -> None:
         self.rule = rule
         self.warns = rule.only_warns
-        self.since: dict[Held, float] = {}
-        self.fired = False
-        self.holding = False
-        self.rested = float("-inf")
+        place = place_of(rule.scope.text) if rule.scope else None
+        self.when = Tree(rule.when, place, place_of)
+        self.group = Group(place, self.when.root) if place else None
+        self.until = Tree(rule.until, place, place_of) if rule.until is not None else None
+        self.trees = (self.when, self.until) if self.until else (self.when,)
+        self.common = State()
+        self._fired: dict[int, State] = {}
+        nodes = [node for tree in self.trees for node in tree.nodes]
+        self.comparisons = [node for node in nodes if isinstance(node.condition, Comparison)]
+        #: By comparison the innermost `any in` that it stands in.
+        self.within = {leaf: node.group for node in nodes if node.group for leaf in node.walk()}
+        self._groups = list(dict.fromkeys((*([self.group] if self.group else ()), *self.within.values())))
+        self.places = [group.place for group in self._groups]
 
     @property
-    def name(self) -> str:
-        return FIRED if self.fired else HOLDING if self.holding else QUIET
+    def is_under_way(self) -> bool:
+        """Whether it has fired, or may for a cgroup though nothing moves, as when a hold has begun."""
+        return self.common.fired or bool(self._fired) or any(group.timed for group in self._groups)
+
+    def judge(self, judge: Judge) -> None:
+        """Judges all that may have changed."""
+        when, until, common, group = self.when, self.until, self.common, self.group
+        if until:
+            judge.settle(until, common)
+        common.holding = False
+        judge.settle(when, common)
+        now = judge.readings.snapshot.time
+        if group is None:
+            self._turn(common, when.root.truth is True, until is not None and until.root.truth is True, now)
+            return
+        if group.place.lost:
+            group.clear()
+            self._fired.clear()
+        if not group.place.read_now:
+            return
+        for one in group.due(judge.stamp([node for tree in self.trees for node in tree.fixed])):
+            well = until is not None and judge.truth(until.root, one, one.track) is True
+            one.holding = False
+            true = judge.truth(when.root, one, one.track) is True
+            self._turn(one, true, well, now)
+            one.again = well if one.fired else true
+            group.judged(one)
+        if self._fired:
+            self._fired = {inode: one for inode, one in self._fired.items() if group.states.get(inode) is one}
+
+    def _turn(self, one: State, true: bool, well: bool, now: float) -> None:
+        # Hysteresis: what has fired goes on until the machine is well again, not merely better.
+        fired = not well if one.fired and self.until else true
+        if fired == one.fired:
+            return
+        one.fired = fired
+        one.began = now if fired else float("inf")
+        if self.warns and not self.rule.rest and not fired:
+            one.rested = float("-inf")
+        if self.group and one.track:
+            self.group.turns += 1
+            if fired:
+                self._fired[one.track.inode] = one
+            else:
+                self._fired.pop(one.track.inode, None)
+
+    def fired(self, judge: Judge) -> list[State]:
+        """For whom it has fired, the worst first."""
+        if self.group is None:
+            return [self.common] if self.common.fired else []
+        return judge.sorted(self.when.root, self._fired.values()) if self._fired else []
+
+    def furthest(self, judge: Judge, among: Collection[State]) -> State | None:
+        """Who has come furthest, of some, or of all if those are none and somebody has looked."""
+        group = self.group
+        assert group
+        if among:
+            return judge.sorted(self.when.root, among)[0]
+        return group.furthest(judge)
+
+    def forget_holds(self) -> None:
+        """Nothing has been true for any time."""
+        self.common.since.clear()
+        for group in self._groups:
+            group.forget_holds()
 
 
-OPERATORS: dict[str, Callable[[float, float], bool]] = {
-    "<": lambda value, threshold: value < threshold,
-    "<=": lambda value, threshold: value <= threshold,
-    ">": lambda value, threshold: value > threshold,
-    ">=": lambda value, threshold: value >= threshold,
-}
+def _is_among(passed_over: Container[object], index: int, cgroup: Cgroup | None) -> bool:
+    return index in passed_over or (cgroup is not None and (index, cgroup.inode) in passed_over)
 
 
 def comparisons(rule: Rule) -> Iterator[Comparison]:
@@ -293,7 +352,7 @@ def inside(condition: Condition) -> Iterator[Comparison]:
     """All comparisons of a condition, in the order in which they are written."""
     if isinstance(condition, Comparison):
         yield condition
-    elif isinstance(condition, Held):
+    elif isinstance(condition, (Held, Somewhere)):
         yield from inside(condition.condition)
     elif isinstance(condition, Not):
         yield from inside(condition.part)

@@ -50,7 +50,10 @@ def ancestors(processes: dict[int, Process], pid: int) -> set[int]:
 
 
 def families(
-    processes: dict[int, Process], untouchable: Callable[[Process], bool], apart: Callable[[Process], bool]
+    processes: dict[int, Process],
+    untouchable: Callable[[Process], bool],
+    apart: Callable[[Process], bool],
+    begins: Callable[[Process], bool] = lambda process: False,
 ) -> list[Unit]:
     """The outermost units of a machine.
 
@@ -58,6 +61,7 @@ def families(
         processes: By pid; parents of those that matter should be there too.
         untouchable: Is never part of a unit; its children begin families.
         apart: Is a unit by itself, and its children begin families (a supervisor, or what comes last).
+        begins: Belongs to no family but its own, whoever its parent is.
     """
     children: dict[int, list[Process]] = {}
     roots: dict[int, list[Process]] = {}
@@ -65,7 +69,7 @@ def families(
         parent = processes.get(process.parent)
         if untouchable(process):
             continue
-        if apart(process) or parent is None or untouchable(parent) or apart(parent):
+        if apart(process) or parent is None or untouchable(parent) or apart(parent) or begins(process):
             roots.setdefault(process.parent, []).append(process)
         else:
             children.setdefault(process.parent, []).append(process)

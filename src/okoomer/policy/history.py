@@ -42,6 +42,13 @@ class Series:
     def clear(self) -> None:
         self._samples.clear()
 
+    @property
+    def still(self) -> bool:
+        """Whether its rate stays as it is for as long as the reading does: nothing has grown since the oldest sample,
+        or there is no reading."""
+        samples = self._samples
+        return not samples or (self._growing and len(samples) > 1 and samples[0][1] == samples[-1][1])
+
     def rate(self) -> float | None:
         """Growth per second over the window, None before there are two samples.
 

@@ -11,20 +11,22 @@ from __future__ import annotations
 import functools
 import pwd
 import re
-import shlex
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from okoomer.policy.condition import SCORE, SIZE, condition, duration, quantity
-from okoomer.policy.metrics import LEVEL, TIME
+from okoomer.policy.fits import KERNELS, RATIO_KEYS, check
+from okoomer.policy.metrics import AVERAGE, LEVEL, RATIO, TIME
 from okoomer.policy.model import (
+    CGROUP_RANKS,
+    DESCENTS,
     HAPPENINGS,
+    MANAGED,
     POINTED,
     RANKS,
     SELECTORS,
-    STEPS,
     TOLD,
     UNITS,
     Amount,
@@ -32,12 +34,14 @@ from okoomer.policy.model import (
     Instead,
     Points,
     Policy,
+    Ratios,
     Rule,
     Selector,
-    Step,
 )
+from okoomer.policy.scope import parse_scope
 from okoomer.policy.select import compile_pattern
-from okoomer.policy.source import PolicyError, Section, Text, Value, near, sections
+from okoomer.policy.source import PolicyError, Section, Text, Value, choice, near, sections
+from okoomer.policy.steps import WORDS, command, steps
 from okoomer.record import Record
 
 __all__ = ["PRESETS", "WORDS", "PolicyError", "essential", "load", "parse"]
@@ -48,25 +52,10 @@ _ESSENTIAL = _FOLDER / "essential.toml"
 #: The policies that come with okoomer, by name.
 PRESETS = {path.stem: path for path in sorted(_FOLDER.glob("*.toml")) if path != _ESSENTIAL}
 
-#: What stands for something of the victim in a command's arguments, each with a dollar sign before it.
-WORDS = ("PID", "NAME", "SERVICE", "UID", "CMDLINE")
-
 _Readers = Mapping[str, Callable[[Value], Any]]
 
-#: Words that the language reserves for what this version does not do.
-_LATER = {
-    "key": ("scope",),
-    "kind of selector": ("container", "pod", "tag"),
-    "unit": ("cgroup", "auto"),
-    "rank": ("pressure", "pgscan", "io"),
-    "step": ("shrink", "slow", "pause", "ask"),
-}
 #: What `raised` can say of those who raised their own oom_score_adj: the model's True and False.
 RAISED = ("counted", "ignored")
-#: The rank that is what the kernel says and nothing more.
-_KERNELS = "oom_score"
-#: Steps after which there is nothing left to do.
-_LAST = ("oom", "kill")
 
 
 def load(name_or_path: str) -> Policy:
@@ -124,37 +113,39 @@ def _for_all(top: Section) -> dict[str, Any]:
 
 
 def _rule(table: Section) -> Rule:
-    fields = _fields(table, _RULE, needed=("name", "when"))
-    rank = fields.get("rank", RANKS[0])
+    scoped = any(key.value in ("scope", "managed") for key, _ in table.pairs)
+    fields = _fields(table, _SCOPED if scoped else _RULE, needed=("name", "when"))
+    check(table, fields)
     for key, value in table.pairs:
         if key.value in ("when", "until"):
             fields[f"{key.value}_text"] = " ".join(value.string().value.split())
-        if key.value in ("least_score", "raised") and rank not in POINTED:
-            raise key.error(f"rank {rank} has no scores", f"this key with rank {' or '.join(POINTED)} only")
-        if key.value == "points" and rank == _KERNELS:
-            raise key.error(f"rank {rank} takes no points", "rank badness, which is the same with points")
-    fields["points"] = tuple(weight.points(rank) for weight in fields.get("points", ()))
-    return Rule(**fields, line=table.header.line)
+    ratios = {key.removesuffix("_ratio"): fields.pop(key) for key in RATIO_KEYS if key in fields}
+    fields["points"] = tuple(weight.points(fields.get("rank", RANKS[0])) for weight in fields.get("points", ()))
+    return Rule(**fields, ratios=Ratios(**ratios), line=table.header.line)
 
 
 def _fitting(weights: Collection[_Weight], rules: tuple[Rule, ...]) -> tuple[Points, ...]:
-    """The points for all rules: they have to mean the same in each that chooses somebody."""
+    """The points for all rules: they have to mean the same in each that chooses among processes."""
+    if not weights:
+        return ()
+    first = next(iter(weights)).amount
+    rules = tuple(rule for rule in rules if not rule.of_cgroups)
+    if not rules:
+        raise first.error("points, and only rules of unit cgroup, which takes none", "prefer and avoid")
     choosing = [rule.rank for rule in rules if rule.chooses]
     ranks = {rank in POINTED: rank for rank in choosing or [rule.rank for rule in rules]}
-    if weights and set(choosing) == {_KERNELS}:
-        raise next(iter(weights)).amount.error(
-            f"points, and only rules of rank {_KERNELS}, which takes none", "rank badness"
-        )
-    if weights and len(ranks) > 1:
+    if set(choosing) == {KERNELS}:
+        raise first.error(f"points, and only rules of rank {KERNELS}, which takes none", "rank badness")
+    if len(ranks) > 1:
         problem = f"points for rules of rank {ranks[True]}, which counts points, and {ranks[False]}, which weighs bytes"
-        raise next(iter(weights)).amount.error(problem, "points below each [[rule]] that wants them")
+        raise first.error(problem, "points below each [[rule]] that wants them")
     return tuple(weight.points(rank) for weight in weights for rank in ranks.values())
 
 
 def _fields(section: Section, readers: _Readers, hint: str = "", needed: Collection[str] = ()) -> dict[str, Any]:
     """What the keys of a section hold, by the names of the fields that they fill."""
     found = {
-        _FIELDS.get(key.value, key.value): readers[_choice(key, "key", readers, hint)](value)
+        _FIELDS.get(key.value, key.value): readers[choice(key, "key", readers, hint)](value)
         for key, value in section.pairs
     }
     for name in needed:
@@ -163,16 +154,6 @@ def _fields(section: Section, readers: _Readers, hint: str = "", needed: Collect
             kind = section.header.value.strip("[] ")
             raise section.header.error(f"a {kind} without {key}", f"{key} among its keys")
     return found
-
-
-def _choice(text: Text, what: str, known: Collection[str], hint: str = "") -> str:
-    """A word that must be one of those known."""
-    if text.value in known:
-        return text.value
-    names = f"one of {', '.join(known)}{hint}"
-    if text.value in _LATER.get(what, ()):
-        raise text.error(f"this version does not have the {what}", names)
-    raise text.error(f"unknown {what}", names + near(text.value, known))
 
 
 def _name(text: Text) -> str:
@@ -191,7 +172,7 @@ def _selector(text: Text) -> Selector:
         kinds = ", ".join(SELECTORS)
         raise text.error("not a selector", f"kind:pattern or kind~pattern, such as name:chrome (kinds: {kinds})")
     kind, sign, pattern = written.groups()
-    _choice(text.part(0, len(kind)), "kind of selector", SELECTORS)
+    choice(text.part(0, len(kind)), "kind of selector", SELECTORS)
     rest, part = text.part(len(kind) + 1), sign == "~"
     if kind == "user" and part and pattern.isalpha():
         raise rest.error("a name, where the user's number is searched", f"user:{pattern}, or a pattern of digits")
@@ -216,61 +197,6 @@ def _user(text: Text) -> str:
         return str(int(text.value) if text.value.isdecimal() else pwd.getpwnam(text.value).pw_uid)
     except (KeyError, ValueError):
         raise text.error("unknown user", "the name or the number of a user of this machine") from None
-
-
-def _steps(value: Value) -> tuple[Step, ...]:
-    texts = value.strings()
-    if not texts:
-        raise value.text.error("no step", 'at least one, such as ["kill"]')
-    steps = tuple(map(_step, texts))
-    for step, following in zip(steps, texts[1:], strict=False):
-        if step.kind in _LAST:
-            raise following.error(f"a step after {step.kind}", f"{step.kind} as the last one")
-    return steps
-
-
-def _step(text: Text) -> Step:
-    colon = text.value.find(":") if re.match(r"\s*run\b", text.value) else -1
-    head = text if colon < 0 else text.part(0, colon)
-    words = [head.part(*word.span()) for word in re.finditer(r"\S+", head.value)]
-    if not words:
-        raise text.error("not a step", f"one of {', '.join(STEPS)}")
-    kind = _choice(words[0], "step", STEPS)
-    if len(words) > (1 if kind in _LAST else 2):
-        expected = f"{kind} alone" if kind in _LAST else f"{kind} and a duration"
-        raise words[-1].error("too much for a step", expected)
-    if kind in ("term", "run") and len(words) == 1:
-        example = "term 5s" if kind == "term" else "run 200ms: /usr/bin/logger $NAME"
-        raise text.error("a step without a duration", f"how long to wait before the next, such as {example}")
-    seconds = duration(words[1]) if len(words) == 2 else 0.0
-    if kind != "run":
-        return Step(kind, seconds)
-    if colon < 0:
-        raise text.error("a step without a command", "a colon and a command, such as run 200ms: /usr/bin/logger $NAME")
-    return Step(kind, seconds, _command(text.part(colon + 1)))
-
-
-def _command(text: Text) -> tuple[str, ...]:
-    """A command, split as a shell would; no shell ever sees it."""
-    example = "/usr/bin/logger $NAME"
-    if "\0" in text.value:
-        raise text.error("a NUL in a command", f"plain text, such as {example}")
-    try:
-        words = tuple(shlex.split(text.value))
-    except ValueError as error:
-        raise text.error(f"not a command, {str(error).lower()}", "each quotation mark closed") from None
-    if not words:
-        raise text.error("no command", f"the path of a program and its arguments, such as {example}")
-    body = text.part(len(text.value) - len(text.value.lstrip()))
-    if not words[0].startswith("/"):
-        raise body.error("a program without its path", f"one that begins with /, such as {example}")
-    if "$" in words[0]:
-        raise body.error("a program that depends on the victim", "$ in the arguments only")
-    for dollar in re.finditer(r"\$(?:\{|([A-Za-z_]\w*))", text.value):
-        if dollar[1] not in WORDS:
-            known = f"one of {', '.join('$' + word for word in WORDS)}{near(dollar[1] or '', WORDS)}"
-            raise text.part(*dollar.span()).error("unknown word of a command", known)
-    return words
 
 
 class _Weight(Record):
@@ -298,7 +224,7 @@ def _instead(text: Text) -> Instead:
     if not arrow:
         example = "unit:sql.service => /usr/bin/systemctl restart $SERVICE"
         raise text.error("not a command instead of a signal", f"selector => command, such as {example}")
-    return Instead(_selector(text.part(0, arrow.start())), _command(text.part(arrow.end())))
+    return Instead(_selector(text.part(0, arrow.start())), command(text.part(arrow.end())))
 
 
 def _path(text: Text) -> str:
@@ -316,12 +242,33 @@ def _time(text: Text) -> float:
 
 
 def _word(what: str, known: Collection[str]) -> Callable[[Text], str]:
-    return lambda text: _choice(text, what, known)
+    return lambda text: choice(text, what, known)
 
 
 def _amount(text: Text) -> Amount:
     value, unit = quantity(text, LEVEL)
     return Amount(value, unit == "%")
+
+
+def _share(text: Text) -> float:
+    return quantity(text, AVERAGE)[0]
+
+
+def _percentile(text: Text) -> float:
+    value = _share(text)
+    if value >= 1:
+        raise text.error("above which nobody is", "less than 100%")
+    return value
+
+
+def _managed(text: Text) -> str:
+    setting, colon, name = text.value.partition(":")
+    choice(text.part(0, len(setting)), "setting of systemd", MANAGED, ": what a unit has set")
+    named = setting == "OOMRules"
+    if named != bool(colon) or (named and not (name.isprintable() and name.split() == [name])):
+        expected = "OOMRules:NAME, with the name of a rule" if named else f"{setting} alone"
+        raise text.error("not a setting of systemd", expected)
+    return text.value
 
 
 def _of_string(read: Callable[[Text], Any]) -> Callable[[Value], Any]:
@@ -345,19 +292,28 @@ _RULE: _Readers = {
     "when": _of_string(condition),
     "until": _of_string(condition),
     "unit": _of_string(_word("unit", UNITS)),
-    "rank": _of_string(_word("rank", RANKS)),
+    "rank": _of_string(_word("rank", (*RANKS, *CGROUP_RANKS))),
+    "scope": _of_string(parse_scope),
+    "among": _of_string(lambda text: parse_scope(text, relative=True)),
+    "descend": _of_string(_word("descent", DESCENTS)),
     **_LISTS,
     **_SCORING,
-    "raised": _of_string(lambda text: _choice(text, "word", RAISED) == RAISED[0]),
+    "raised": _of_string(lambda text: choice(text, "word", RAISED) == RAISED[0]),
     "least_score": _of_string(_score),
-    "steps": _steps,
+    "steps": steps,
     "rest": _of_string(_time),
     "target": _of_string(_amount),
     "least": _of_string(_amount),
+    "least_swap": _of_string(_amount),
+    "dominant": _of_string(_share),
+    "percentile": _of_string(_percentile),
+    "growth_ratio": _of_string(lambda text: quantity(text, RATIO)[0]),
+    "managed": _of_string(_managed),
 }
+_SCOPED = {**_RULE, **dict.fromkeys(("when", "until"), _of_string(lambda text: condition(text, scoped=True)))}
 _HOOK: _Readers = {
     "on": _of_string(_word("event", HAPPENINGS)),
-    "run": _of_string(_command),
+    "run": _of_string(command),
     "limit": _of_string(duration),
 }
 #: The fields of keys that have another name.

@@ -8,8 +8,9 @@ from okoomer.units import MIB
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from okoomer.facts import Pressure, Snapshot
+    from okoomer.facts import Cgroup, Pressure, Snapshot
 
 #: An amount of bytes at an instant. A percentage means that share of `Metric.total`.
 LEVEL = "level"
@@ -37,19 +38,34 @@ class Metric(Record):
     `read` gives the reading in bytes, seconds, shares or counts, or None where the machine does not offer it;
     `total` what a percentage refers to, in bytes. `text` says in words what it is and where it comes from. A level that
     is `sudden` may be any other at the next instant.
+
+    A metric `cgroup.*` reads one cgroup instead: `fields` are those of a `Cgroup` that it is taken from. While `omits`
+    is true of the cgroup, what its total grows by does not count.
     """
 
     name: str
     kind: str
     text: str
-    read: Callable[[Snapshot], float | None]
-    total: Callable[[Snapshot], float] | None = None
+    read: Callable[[Any], float | None]
+    total: Callable[[Any], float] | None = None
+    fields: tuple[str, ...] = ()
+    omits: Callable[[Cgroup], bool] | None = None
     sudden: bool = False
+
+    @property
+    def of_cgroup(self) -> bool:
+        """Whether it reads a cgroup and not the machine."""
+        return bool(self.fields)
 
     @property
     def windowed(self) -> bool:
         """Whether the value is taken over a window, so that `over` applies."""
         return self.kind in (STALL, FLOW, TREND, PORTION, COUNT)
+
+    @property
+    def stalls(self) -> bool:
+        """Whether it is a share of stalled time."""
+        return self.kind in (STALL, AVERAGE)
 
 
 #: The window, in seconds, of a stall or flow that names none.
@@ -126,6 +142,74 @@ def _pressure_metrics() -> list[Metric]:
                 text = f"share of the last {average[3:]} s in which {wait}, as the kernel averages it"
                 metrics.append(Metric(f"{name}.{average}", AVERAGE, text, _of_pressure(resource, line, average)))
     return metrics
+
+
+#: Of its own limit a cgroup that has less left than this share stalls for that limit's sake.
+LIMITED = 0.02
+
+
+def is_limited(cgroup: Cgroup) -> bool:
+    """Whether a cgroup waits for its own sake, not for want of the machine's memory: it is at a limit (memory.high or
+    memory.max) of its own or of one above it, or frozen."""
+    if cgroup.frozen:
+        return True
+    if cgroup.left is None or cgroup.memory is None:
+        return False
+    return cgroup.left < LIMITED * (cgroup.memory + cgroup.left)
+
+
+def _of_cgroup(
+    name: str,
+    kind: str,
+    text: str,
+    *fields: str,
+    total: Callable[[Snapshot], float] | None = None,
+    whole: Callable[[Cgroup], float] | None = None,
+) -> Metric:
+    """The sum of fields of a cgroup, None where one is not offered."""
+
+    def read(cgroup: Cgroup) -> float | None:
+        parts = [getattr(cgroup, field) for field in fields]
+        return None if None in parts else sum(parts)
+
+    return Metric(f"cgroup.{name}", kind, text, read, whole or total, fields + (("steal",) if whole else ()))
+
+
+def _cgroup_stalls() -> list[Metric]:
+    metrics = []
+    for resource in ("memory", "io", "cpu"):
+        for line, who in (("some", "at least one of its tasks"), ("full", "all of its tasks at once")):
+            name, field = f"cgroup.psi.{resource}.{line}", f"{resource}_pressure"
+            text = f"share of time in which {who} waited for {resource}, from the totals of its {resource}.pressure"
+            metrics.append(Metric(name, STALL, text, _of_pressure(resource, line, "total"), fields=(field,)))
+            for average in ("avg10", "avg60", "avg300"):
+                text = f"the same over the last {average[3:]} s, as the kernel averages it"
+                read = _of_pressure(resource, line, average)
+                metrics.append(Metric(f"{name}.{average}", AVERAGE, text, read, fields=(field,)))
+    for line, who in (("some", "at least one of its tasks"), ("full", "all of its tasks at once")):
+        text = f"share of time in which {who} waited for memory, not counting while it was at a limit of its own"
+        # With `left` comes the cgroup's memory, where there is a limit.
+        fields = ("memory_pressure", "left", "frozen")
+        read = _of_pressure("memory", line, "total")
+        metrics.append(Metric(f"cgroup.stall.{line}", STALL, text, read, fields=fields, omits=is_limited))
+    return metrics
+
+
+def _cgroup_events() -> list[Metric]:
+    def reader(event: str) -> Callable[[Cgroup], float | None]:
+        return lambda cgroup: dict(cgroup.events).get(event)
+
+    texts = {
+        "low": "times that it was reclaimed from below memory.low",
+        "high": "times that it was throttled at memory.high",
+        "max": "times that it was about to go over memory.max",
+        "oom": "times that it could not get memory at its limit",
+        "oom_kill": "kills in it by the kernel itself",
+    }
+    return [
+        Metric(f"cgroup.events.{event}", COUNT, f"{text} (memory.events)", reader(event), fields=("events",))
+        for event, text in texts.items()
+    ]
 
 
 #: Levels of available memory: of all there is, and of what programs can have at all.
@@ -210,8 +294,44 @@ METRICS: dict[str, Metric] = {
         Metric(
             FORECAST,
             TIME,
-            "seconds until memory and effective swap are gone at the rate of the last seconds",
+            "seconds until memory and effective swap are gone at the rate of the last seconds; never, if they only "
+            "waver",
             lambda s: available(s) + effective_swap(s),
         ),
+        _of_cgroup("memory", LEVEL, "memory charged to it (memory.current)", "memory", total=_memory_total),
+        _of_cgroup("anon", LEVEL, "its anonymous memory (memory.stat)", "anon", total=_memory_total),
+        _of_cgroup("file", LEVEL, "its page cache, tmpfs included (memory.stat)", "file", total=_memory_total),
+        _of_cgroup("shmem", LEVEL, "its shared memory and tmpfs (memory.stat)", "shmem", total=_memory_total),
+        _of_cgroup("swap", LEVEL, "its memory in swap (memory.swap.current)", "swap", total=_swap_total),
+        _of_cgroup("left", LEVEL, "what is left under its limits; absent without any", "left", total=_memory_total),
+        _of_cgroup(
+            "protection",
+            LEVEL,
+            "what memory.min and memory.low keep for it, as distributed",
+            "protection",
+            total=_memory_total,
+        ),
+        _of_cgroup("growth", TREND, "its growth, memory and swap together", "memory", "swap"),
+        _of_cgroup("scan", FLOW, "bytes of it that reclaim looked at (pgscan)", "scan"),
+        _of_cgroup("refault", FLOW, "evicted bytes of it read again (workingset_refault_*)", "refault"),
+        _of_cgroup(
+            "thrash",
+            PORTION,
+            "share of what reclaim took of it that it wanted back (workingset_refault_* of pgsteal)",
+            "refault",
+            whole=lambda cgroup: cgroup.steal or 0,
+        ),
+        *_cgroup_stalls(),
+        *_cgroup_events(),
+        _of_cgroup("dying", RATIO, "removed cgroups below it that still hold memory (cgroup.stat)", "dying"),
+        _of_cgroup("populated", RATIO, "1 if it or one below it has a process, else 0", "populated"),
+        _of_cgroup("processes", RATIO, "its processes and threads (pids.current)", "processes"),
+        _of_cgroup(
+            "io.cost",
+            COUNT,
+            "what its reads and writes cost its devices, in device time as oomd reckons it (io.stat)",
+            "io_cost",
+        ),
+        _of_cgroup("age", TIME, "seconds since it was made; since the first look if it was there then", "age"),
     ]
 }

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    Condition: TypeAlias = "Comparison | Held | And | Or | Not"
+    Condition: TypeAlias = "Comparison | Held | And | Or | Not | Somewhere"
 
 
 class Comparison(Record):
@@ -50,6 +50,27 @@ class Not(Record):
     part: Condition
 
 
+class Scope(Record):
+    """Which cgroups: `text` as written, and each path that it stands for as components from the root down, of which
+    each is its text and, where that is a pattern, the pattern compiled (policy.select), else b"". The root has no
+    components. With `relative` the paths begin at the cgroup that a rule is about. With a `tag` only those count that
+    have an extended attribute of this name.
+    """
+
+    text: str
+    paths: tuple[tuple[tuple[str, bytes], ...], ...]
+    relative: bool = False
+    tag: str = ""
+
+
+class Somewhere(Record):
+    """`any in "scope" (condition)`: true when the condition is true of one of the cgroups. Each of them has hold times
+    of its own."""
+
+    scope: Scope
+    condition: Condition
+
+
 class Selector(Record):
     """`kind:pattern`, where all of a text must match, or `kind~pattern`, where a part of it must; and the pattern
     compiled (see policy.select)."""
@@ -87,14 +108,6 @@ class Hook(Record):
     seconds: float = 20.0
 
 
-class Step(Record):
-    """One rung of the ladder and how long to wait on it, in seconds, before the next; `command` is what `run` runs."""
-
-    kind: str
-    seconds: float = 0.0
-    command: tuple[str, ...] = ()
-
-
 class Amount(Record):
     """A size: bytes, or with `share` a share 0..1 of memory's total."""
 
@@ -102,8 +115,32 @@ class Amount(Record):
     share: bool = False
 
 
+class Step(Record):
+    """One rung of the ladder and how long to wait on it, in seconds, before the next; `command` is what `run` runs,
+    `amount` what `shrink` takes away."""
+
+    kind: str
+    seconds: float = 0.0
+    command: tuple[str, ...] = ()
+    amount: Amount | None = None
+
+
+class Ratios(Record):
+    """When rank size_or_growth takes somebody for its size or its growth: who has `dominant` (0..1) of what all have;
+    else who is among the largest (above the `percentile`, 0..1) and is `growth` times its own moving average."""
+
+    dominant: float = 0.5
+    percentile: float = 0.8
+    growth: float = 1.25
+
+
 class Rule(Record):
-    """One rule. `when_text` is the condition as its author wrote it; `line` is where the rule begins in its file."""
+    """One rule. `when_text` is the condition as its author wrote it; `line` is where the rule begins in its file.
+
+    With a `scope` it is judged for each cgroup in it by itself. Units that are cgroups are sought `among` those, by
+    default in the scope, or in the whole hierarchy; `descend` says how deep (see DESCENTS). `managed` is the setting of
+    systemd units (see MANAGED) for whose cgroups this rule is a pattern: by itself it never fires.
+    """
 
     name: str
     when: Condition
@@ -124,16 +161,28 @@ class Rule(Record):
     least_score: float = 0.0
     raised: bool = True
     line: int = 0
+    scope: Scope | None = None
+    among: Scope | None = None
+    descend: str = "leaves"
+    least_swap: Amount | None = None
+    ratios: Ratios = Ratios()
+    managed: str = ""
 
     @property
     def only_warns(self) -> bool:
         """Whether it ends nobody, so that it stands in no other rule's way."""
-        return all(step.kind == "warn" for step in self.steps)
+        return all(step.kind in ("warn", "shrink") for step in self.steps)
 
     @property
     def chooses(self) -> bool:
-        """Whether somebody is chosen by its rank: not where it only warns, nor where the kernel chooses."""
-        return any(step.kind in ("run", "term", "kill") for step in self.steps)
+        """Whether somebody is chosen by its rank: not where it only warns, nor where the kernel chooses among all."""
+        ends = ("run", "term", "kill", *(("oom",) if self.unit in ("auto", "cgroup") else ()))
+        return any(step.kind in ends for step in self.steps)
+
+    @property
+    def of_cgroups(self) -> bool:
+        """Whether whole cgroups are ranked, by what the kernel accounts to them."""
+        return self.unit == "cgroup"
 
 
 class Policy(Record):
@@ -159,29 +208,69 @@ class Policy(Record):
     tell: tuple[str, ...] = ()
 
     @property
+    def managed(self) -> bool:
+        """Whether it has patterns for units, so that systemd is to be asked what those have set."""
+        return any(rule.managed for rule in self.rules)
+
+    @property
+    def of_cgroups(self) -> bool:
+        """Whether cgroups have to be read or ended for it. What that takes is loaded for such policies only."""
+        selectors = [*self.prefer, *self.avoid, *self.spare, *self.supervisors]
+        for rule in self.rules:
+            if rule.scope or rule.among or rule.managed or rule.unit in ("cgroup", "auto"):
+                return True
+            if _is_somewhere(rule.when) or (rule.until and _is_somewhere(rule.until)):
+                return True
+            selectors += [*rule.prefer, *rule.avoid, *rule.spare]
+        return any(selector.kind == "tag" for selector in selectors)
+
+    @property
     def runs(self) -> bool:
-        """Whether it wants commands run or things announced, so that it needs a courier."""
+        """Whether it wants commands run, things announced or others asked, so that it needs a courier."""
         return bool(
             self.hooks
             or self.notify
             or self.instead
-            or any(rule.instead or any(step.kind == "run" for step in rule.steps) for rule in self.rules)
+            or self.managed
+            or any(rule.instead or any(step.kind in ("run", "prekill") for step in rule.steps) for rule in self.rules)
         )
 
 
-UNITS = ("process", "group", "family")
+def _is_somewhere(condition: Condition) -> bool:
+    if isinstance(condition, (And, Or)):
+        return any(map(_is_somewhere, condition.parts))
+    if isinstance(condition, Held):
+        return _is_somewhere(condition.condition)
+    return _is_somewhere(condition.part) if isinstance(condition, Not) else isinstance(condition, Somewhere)
+
+
+UNITS = ("process", "group", "family", "auto", "cgroup")
 RANKS = ("freed", "rss", "growth", "oom_score", "badness", "swap")
+#: What only a cgroup has; of these ranks and of freed, rss, growth and swap cgroups can be.
+CGROUP_RANKS = ("size_or_growth", "swap_unprotected", "pressure", "io_pressure", "pgscan", "io_cost")
+#: How units are sought below the cgroups they are sought among: those themselves; of their children the best, of its
+#: children the best, down to one that has none; or among all that have none, wherever they lie. One that ends as a
+#: whole (memory.oom.group) counts as having none.
+DESCENTS = ("no", "best", "leaves")
+#: Settings of systemd units that a rule can be a pattern for (systemd.resource-control(5)); OOMRules is followed by a
+#: colon and the name of a rule.
+MANAGED = ("ManagedOOMSwap", "ManagedOOMMemoryPressure", "OOMRules")
 #: Of these the unit is points, of the others bytes.
 POINTED = ("oom_score", "badness")
-STEPS = ("warn", "run", "term", "oom", "kill")
-SELECTORS = ("name", "exe", "cmdline", "environ", "cwd", "user", "unit", "cgroup", "cgroup1")
+STEPS = ("warn", "shrink", "run", "prekill", "term", "oom", "kill")
+SELECTORS = (
+    "name", "exe", "cmdline", "environ", "cwd", "user", "unit", "cgroup", "cgroup1", "container", "pod", "tag",
+)  # fmt: skip
 #: What can be told besides: the command line of a victim, which may have to come from swap, and each time that the
-#: kernel's own killer was at work.
-TOLD = ("cmdline", "kernel_kills")
+#: kernel's own killer was at work, and oomd's line in the kernel's log for each kill.
+TOLD = ("cmdline", "kernel_kills", "kmsg")
 #: What a hook can be run on and what can be announced: events, and `killed`, a SIGKILL among the signals.
 HAPPENINGS = ("warned", "chosen", "signalled", "killed", "died", "stuck", "refused")
 
 CLASSES: dict[str, type[Record]] = {
     kind.__name__: kind
-    for kind in (Comparison, Held, And, Or, Not, Selector, Points, Instead, Hook, Step, Amount, Rule, Policy)
+    for kind in (
+        Comparison, Held, And, Or, Not, Scope, Somewhere, Selector, Points, Instead, Hook, Step, Amount, Ratios, Rule,
+        Policy,
+    )
 }  # fmt: skip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from okoomer.policy.engine import inside
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from okoomer.facts import Cgroup
     from okoomer.policy.engine import Engine
     from okoomer.policy.model import Rule
 
@@ -15,6 +14,8 @@ LOW_MEMORY_AND_STALL = "low-memory-and-stall"
 LOW_SWAP = "low-swap"
 STALL = "stall"
 FORECAST = "forecast"
+CGROUP_LIMIT = "cgroup-limit"
+CGROUP_SIZE = "cgroup-size"
 OWNERLESS = "ownerless-memory"
 OTHER = "other"
 
@@ -26,16 +27,27 @@ _REASONS = (
     ({"stall"}, STALL),
     ({"swap"}, LOW_SWAP),
     ({"forecast"}, FORECAST),
+    ({"limit"}, CGROUP_LIMIT),
+    ({"size"}, CGROUP_SIZE),
 )
 _EVIDENCE = {"mem": "mem", "swap": "swap", "zram": "swap", "psi": "stall", "vm": "stall", "forecast": "forecast"}
+#: The same for what is of a cgroup, by the word after `cgroup.`
+_EVIDENCE_OF_CGROUP = {
+    **dict.fromkeys(("psi", "stall", "scan", "refault", "thrash"), "stall"),
+    **dict.fromkeys(("left", "events"), "limit"),
+    **dict.fromkeys(("memory", "anon", "file", "shmem", "swap", "growth", "processes"), "size"),
+}
 
 
-def reason_of(rule: Rule, engine: Engine, writes: bool = False) -> str:
-    """The reason for which a fired rule acts: by those of its comparisons that hold, unless it takes somebody for what
-    he `writes` into memory that belongs to nobody."""
+def reason_of(rule: Rule, engine: Engine, writes: bool = False, target: Cgroup | None = None) -> str:
+    """The reason for which a fired rule acts (about a cgroup, if it has a scope): by those of its comparisons that
+    hold, unless it takes somebody for what he `writes` into memory that belongs to nobody."""
     if writes:
         return OWNERLESS
-    evidence = {
-        _EVIDENCE[comparison.metric.split(".")[0]] for comparison in inside(rule.when) if engine.holds(comparison)
-    }
+    evidence = {_evidence(comparison.metric) for comparison in engine.holding(rule, target)}
     return next((reason for kinds, reason in _REASONS if kinds <= evidence), OTHER)
+
+
+def _evidence(metric: str) -> str:
+    family, _, rest = metric.partition(".")
+    return _EVIDENCE_OF_CGROUP.get(rest.partition(".")[0], "") if family == "cgroup" else _EVIDENCE[family]

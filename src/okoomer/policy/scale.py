@@ -24,7 +24,8 @@ CULPRIT_SECONDS = 10.0
 
 class Candidate(Record):
     """A unit that may end: `freed` bytes would come back of `rss` resident ones, it grows by `growth` bytes per second
-    (None: unknown)."""
+    (None: unknown). A whole cgroup has its path in `cgroup` and is known by its `inode`; its processes are not read for
+    the choice."""
 
     kind: str
     name: str
@@ -36,17 +37,20 @@ class Candidate(Record):
     score: float
     rss: int
     why: str
+    cgroup: str = ""
+    inode: int = 0
 
 
 class Scale:
-    """Weighs units by the rule's rank."""
+    """Weighs units by the rule's rank; `growth` is by how many bytes per second all together grow, without those that
+    shrink."""
 
     def __init__(self, rule: Rule, policy: Policy, processes: Iterable[Process], need: int) -> None:
         self._rule = rule
         self._points = counter(rule.points, policy.points)
         self._need = need
         everyone = list(processes)
-        self._growth = sum(max(0.0, process.growth or 0.0) for process in everyone)
+        self.growth = sum(max(0.0, process.growth or 0.0) for process in everyone)
         self._shared = sorted((p for p in everyone if p.shmem), key=lambda p: -p.shmem)
 
     def candidate(self, unit: Unit, tier: int, because: str) -> Candidate:
@@ -54,7 +58,7 @@ class Scale:
         freed = sum(p.anon + p.swap for p in members) + self._private_shmem(members)
         known = [p.growth for p in members if p.growth is not None]
         growth = sum(known) if known else None
-        share = (growth or 0) / self._growth if self._growth else 0.0
+        share = (growth or 0) / self.growth if self.growth else 0.0
         culprit = (
             self._rule.rank == "freed"
             and freed >= self._need

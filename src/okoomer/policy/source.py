@@ -10,7 +10,7 @@ import difflib
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
@@ -190,6 +190,27 @@ def near(word: str, names: Iterable[str]) -> str:
     lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(word.lower(), lower, 1) if len(word) > 1 else []
     return f" (did you mean {lower[close[0]]}?)" if close else ""
+
+
+def choice(text: Text, what: str, known: Collection[str], hint: str = "", later: Collection[str] = ()) -> str:
+    """A word that must be one of those known.
+
+    Args:
+        text: The word.
+        what: What it names, for people.
+        known: What it may be.
+        hint: What an error says behind those.
+        later: Words that are reserved for what this version does not do.
+
+    Raises:
+        PolicyError: It is none of them.
+    """
+    if text.value in known:
+        return text.value
+    names = f"one of {', '.join(known)}{hint}"
+    if text.value in later:
+        raise text.error(f"this version does not have the {what}", names)
+    raise text.error(f"unknown {what}", names + near(text.value, known))
 
 
 def _not_toml(whole: Text, message: str) -> PolicyError:

@@ -16,7 +16,7 @@ from okoomer.policy.metrics import (
     TREND,
     USER_AVAILABLE,
 )
-from okoomer.policy.model import POINTED, And, Comparison, Held, Not
+from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Ratios, Somewhere
 from okoomer.policy.write import command_text
 
 TYPE_CHECKING = False
@@ -28,6 +28,7 @@ _UNITS = {
     "process": "one process",
     "group": "a process with its whole process group",
     "family": "a process with all that it started",
+    "auto": "an application, service or container as a whole, or a process with all that it started",
 }
 _RANKS = {
     "freed": "whose end gives most memory back",
@@ -36,9 +37,25 @@ _RANKS = {
     "oom_score": "whose oom_score is highest",
     "badness": "whose oom_score with points is highest",
     "swap": "that holds most swap",
+    "size_or_growth": "that has a great part of what all have, or else grows fastest among the largest",
+    "swap_unprotected": "that holds most swap beyond its protection",
+    "pressure": "that waits longest for memory",
+    "io_pressure": "that waits longest for its devices",
+    "pgscan": "that reclaim is busiest with",
+    "io_cost": "that costs its devices most",
+}
+_DESCENTS = {
+    "no": "one cgroup as a whole",
+    "best": "one cgroup as a whole, the best of its siblings from the top down",
+    "leaves": "one cgroup as a whole, of those without any below them",
+}
+_MANAGED = {
+    "ManagedOOMSwap": "ManagedOOMSwap=kill",
+    "ManagedOOMMemoryPressure": "ManagedOOMMemoryPressure=kill",
 }
 _STEPS = {
     "warn": "warns",
+    "prekill": "has those prepare who asked to hear of a kill",
     "term": "asks the chosen to end (SIGTERM)",
     "oom": "has the kernel choose and kill somebody",
     "kill": "kills the chosen (SIGKILL)",
@@ -52,7 +69,11 @@ _HAPPENINGS = {
     "stuck": "the chosen would not die",
     "refused": "nobody can be chosen",
 }
-_TOLD = {"cmdline": "the command line of whoever is chosen", "kernel_kills": "when the kernel's own killer was at work"}
+_TOLD = {
+    "cmdline": "the command line of whoever is chosen",
+    "kernel_kills": "when the kernel's own killer was at work",
+    "kmsg": "the kernel's log of each kill",
+}
 #: What a percentage of a level is a share of, told by the function that gives it.
 _WHOLE = {
     METRICS["mem.total"].total: "memory",
@@ -65,7 +86,7 @@ def describe(policy: Policy) -> list[str]:
     """What a policy does, a line each, details indented; last, what the metrics that it names are."""
     lines = []
     for number, rule in enumerate(policy.rules, 1):
-        lines.append(f'Rule {number}, "{rule.name}", acts when {_condition(rule.when)}.')
+        lines.append(f'Rule {number}, "{rule.name}", acts{_about(rule)} when {_condition(rule.when)}.')
         lines += [f"  {line}" for line in _rule(rule)]
     lines.append("For all rules:")
     lines += [f"  {line}" for line in _lists(policy)]
@@ -138,6 +159,8 @@ def _condition(condition: Condition, within: bool = False) -> str:
         return f"{_condition(condition.condition, True)} for {duration(condition.seconds)}"
     if isinstance(condition, Not):
         return f"not ({_condition(condition.part)})"
+    if isinstance(condition, Somewhere):
+        return f"in one of {condition.scope.text} ({_condition(condition.condition)})"
     word = " and " if isinstance(condition, And) else " or "
     text = word.join(_condition(part, True) for part in condition.parts)
     return f"({text})" if within else text
@@ -157,13 +180,17 @@ def _rule(rule: Rule) -> list[str]:
     lines = []
     if rule.until:
         lines.append(f"Once begun, it goes on until {_condition(rule.until)}.")
-    lines.append(f"It {', then '.join(_step(step) for step in rule.steps)}.")
+    lines.append(f"It {', then '.join(_step(step, rule) for step in rule.steps)}.")
     if rule.chooses:
-        lines.append(f"Its choice is {_UNITS[rule.unit]}, {_RANKS[rule.rank]}.")
+        lines.append(f"Its choice is {_choice(rule)}.")
     if rule.target:
         lines.append(f"It wants {_amount(rule.target)} to be available afterwards.")
     if rule.least:
         lines.append(f"It ends nothing that gives back less than {_amount(rule.least)}.")
+    if rule.least_swap:
+        lines.append(f"It ends nothing that has {_amount(rule.least_swap, 'swap')} in swap or less.")
+    if rule.rank == "size_or_growth":
+        lines.append(f"{_ratios(rule.ratios)}.")
     if rule.least_score:
         lines.append(f"It takes nobody whose score is below {_number(rule.least_score)}.")
     if not rule.raised:
@@ -175,8 +202,37 @@ def _rule(rule: Rule) -> list[str]:
     return lines
 
 
-def _step(step: Step) -> str:
-    what = f"runs {_command(step.command)}" if step.kind == "run" else _STEPS[step.kind]
+def _about(rule: Rule) -> str:
+    """For whom a rule is judged, each by itself."""
+    if rule.managed.startswith("OOMRules:"):
+        return f" on each unit that has {rule.managed.replace(':', '=', 1)}"
+    if rule.managed:
+        return f" on each unit that has {_MANAGED[rule.managed]}"
+    return f" on each cgroup of {rule.scope.text} by itself" if rule.scope else ""
+
+
+def _choice(rule: Rule) -> str:
+    unit = _DESCENTS[rule.descend] if rule.of_cgroups else _UNITS[rule.unit]
+    where = f" among {rule.among.text}" if rule.among else " in that cgroup" if rule.scope or rule.managed else ""
+    return f"{unit}{where}, {_RANKS[rule.rank]}"
+
+
+def _ratios(ratios: Ratios) -> str:
+    return (
+        f"A great part is {share(ratios.dominant)}; the largest are those above {share(ratios.percentile)} of all, "
+        f"and to grow is to have {ratios.growth:g} times the average of late"
+    )
+
+
+def _step(step: Step, rule: Rule) -> str:
+    if step.kind == "oom" and rule.unit in ("auto", "cgroup"):
+        what = "leaves the chosen cgroup no memory, so that the kernel ends it; a part of one gets SIGKILL"
+    elif step.kind == "run":
+        what = f"runs {_command(step.command)}"
+    elif step.amount:
+        what = f"takes {_amount(step.amount, 'what it has')} away from the cgroup, without ending anybody"
+    else:
+        what = _STEPS[step.kind]
     return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
 
 
@@ -213,8 +269,8 @@ def _command(command: tuple[str, ...]) -> str:
     return "".join(character if character.isprintable() else "?" for character in command_text(command))
 
 
-def _amount(amount: Amount) -> str:
-    return f"{share(amount.value)} of memory" if amount.share else size(amount.value)
+def _amount(amount: Amount, whole: str = "memory") -> str:
+    return f"{share(amount.value)} of {whole}" if amount.share else size(amount.value)
 
 
 def _lists(of: Rule | Policy) -> list[str]:

@@ -13,13 +13,13 @@ import textwrap
 from fractions import Fraction
 
 from okoomer.policy.metrics import COUNT, FLOW, LEVEL, METRICS, RATIO, TIME, TREND
-from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Or, Rule
+from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Or, Ratios, Rule, Somewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from okoomer.policy.model import Amount, Condition, Hook, Instead, Points, Policy, Selector, Step
+    from okoomer.policy.model import Amount, Condition, Hook, Instead, Points, Policy, Scope, Selector, Step
 
 #: Columns, of text and of comments.
 WIDTH = 110
@@ -50,8 +50,9 @@ def text_of(policy: Policy, notes: Iterable[tuple[str, str]] = ()) -> str:
         for key, selectors in lists.items()
         if selectors != essential().get(key, ())
     }
-    ranks = {rule.rank in POINTED for rule in policy.rules if rule.chooses}
-    pointed = any(ranks or {rule.rank in POINTED for rule in policy.rules})
+    takers = [rule for rule in policy.rules if not rule.of_cgroups]
+    ranks = {rule.rank in POINTED for rule in takers if rule.chooses}
+    pointed = any(ranks or {rule.rank in POINTED for rule in takers})
     top |= _scoring(policy, pointed)
     if policy.report:
         top["report"] = _pair("report", duration(policy.report))
@@ -107,10 +108,17 @@ def _rule(rule: Rule) -> dict[str, str]:
     keys = {"name": _pair("name", rule.name), "when": _condition_pair("when", rule.when)}
     if rule.until:
         keys["until"] = _condition_pair("until", rule.until)
-    if rule.unit != plain.unit:
-        keys["unit"] = _pair("unit", rule.unit)
-    if rule.rank != plain.rank:
-        keys["rank"] = _pair("rank", rule.rank)
+    for key, text, usual in (
+        ("managed", rule.managed, plain.managed),
+        ("scope", _globs(rule.scope) if rule.scope else None, None),
+        ("unit", rule.unit, plain.unit),
+        ("among", _globs(rule.among) if rule.among else None, None),
+        ("descend", rule.descend, plain.descend),
+        ("rank", rule.rank, plain.rank),
+    ):
+        if text is not None and text != usual:
+            keys[key] = _pair(key, text)
+    keys |= _ratios(rule.ratios)
     for key, selectors in (("prefer", rule.prefer), ("avoid", rule.avoid), ("spare", rule.spare)):
         if selectors:
             keys[key] = _array(key, map(_selector, selectors))
@@ -122,9 +130,20 @@ def _rule(rule: Rule) -> dict[str, str]:
     keys["steps"] = _array("steps", map(_step, rule.steps))
     if rule.rest:
         keys["rest"] = _pair("rest", duration(rule.rest))
-    for key, amount in (("target", rule.target), ("least", rule.least)):
+    for key, amount in (("target", rule.target), ("least", rule.least), ("least_swap", rule.least_swap)):
         if amount:
             keys[key] = _pair(key, _amount(amount))
+    return keys
+
+
+def _ratios(ratios: Ratios) -> dict[str, str]:
+    plain, keys = Ratios(), {}
+    if ratios.dominant != plain.dominant:
+        keys["dominant"] = _pair("dominant", share(ratios.dominant))
+    if ratios.percentile != plain.percentile:
+        keys["percentile"] = _pair("percentile", share(ratios.percentile))
+    if ratios.growth != plain.growth:
+        keys["growth_ratio"] = _pair("growth_ratio", _decimal(_exact(ratios.growth)))
     return keys
 
 
@@ -145,7 +164,8 @@ def _hook(hook: Hook) -> dict[str, str]:
 
 
 def _step(step: Step) -> str:
-    text = f"{step.kind} {duration(step.seconds)}" if step.seconds else step.kind
+    amount = f" {_amount(step.amount)}" if step.amount else ""
+    text = f"{step.kind}{amount} {duration(step.seconds)}" if step.seconds else step.kind + amount
     return f"{text}: {command_text(step.command)}" if step.command else text
 
 
@@ -212,14 +232,20 @@ def _lines(condition: Condition, width: int) -> list[str]:
         return [_comparison(condition)]
     if isinstance(condition, Held):
         held = condition.condition
-        *before, last = _in_brackets(held, width) if not isinstance(held, Comparison) else _lines(held, width)
+        bare = isinstance(held, (Comparison, Somewhere))
+        *before, last = _lines(held, width) if bare else _in_brackets(held, width)
         return [*before, f"{last} for {duration(condition.seconds)}"]
     if isinstance(condition, Not):
         part = condition.part
-        first, *rest = _lines(part, width) if isinstance(part, (Held, Comparison)) else _in_brackets(part, width)
+        bare = isinstance(part, (Held, Comparison, Somewhere))
+        first, *rest = _lines(part, width) if bare else _in_brackets(part, width)
         return [f"not {first}", *rest]
+    if isinstance(condition, Somewhere):
+        first, *rest = _in_brackets(condition.condition, width)
+        lines = [f"any in {_quoted_globs(condition.scope)} {first}", *rest]
+        return lines if len(lines[0]) <= width or not rest else [lines[0].removesuffix(first).rstrip(), first, *rest]
     word = "and" if isinstance(condition, And) else "or"
-    lines: list[str] = []
+    lines = []
     for part in condition.parts:
         first, *rest = _in_brackets(part, width - 4) if isinstance(part, (And, Or)) else _lines(part, width - 4)
         lines += [f"{word} {first}" if lines else first, *rest]
@@ -231,6 +257,20 @@ def _in_brackets(condition: Condition, width: int) -> list[str]:
     lines = _lines(condition, width - 2)
     lines = [f"({lines[0]}", *(f" {line}" for line in lines[1:])]
     return [*lines[:-1], f"{lines[-1]})"]
+
+
+def _globs(scope: Scope) -> str:
+    if not scope.text.isprintable():
+        raise ValueError(f"the language has no word for {scope.text!r}")
+    return scope.text
+
+
+def _quoted_globs(scope: Scope) -> str:
+    """The globs of a condition in quotes. A quote of the same kind in them loses its meaning, which is none."""
+    text = _globs(scope)
+    mark = "'" if "'" not in text else '"'
+    quoted = re.sub(rf"(\\.)|{mark}", lambda found: found[1] or f"\\{mark}", text)
+    return f"{mark}{quoted}{mark}"
 
 
 def _comparison(comparison: Comparison) -> str:
@@ -330,7 +370,11 @@ def _condition_pair(key: str, condition: Condition) -> str:
     line = _pair(key, condition_text(condition))
     if len(line) <= WIDTH:
         return line
-    return "\n".join((f'{key} = """', *(f"    {line}" for line in _lines(condition, WIDTH - 4)), '"""'))
+    lines = [f"    {line}" for line in _lines(condition, WIDTH - 4)]
+    text = "\n".join(lines)
+    if "\\" not in text and '"""' not in text:
+        return "\n".join((f'{key} = """', *lines, '"""'))
+    return line if "'''" in text else "\n".join((f"{key} = '''", *lines, "'''"))
 
 
 def _array(key: str, texts: Iterable[str]) -> str:

@@ -1,0 +1,63 @@
+"""Several processes as one victim: each was seized by itself."""
+
+from __future__ import annotations
+
+from errno import EOPNOTSUPP, EPERM, ESRCH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Dying(Protocol):
+        """A process that has been seized."""
+
+        @property
+        def pid(self) -> int: ...
+        @property
+        def pidfd(self) -> int: ...
+        def signal(self, number: int) -> None: ...
+        def dead(self) -> bool: ...
+        def close(self) -> None: ...
+
+
+class Each:
+    """Whoever could be seized of a unit."""
+
+    def __init__(self, victims: list[Dying]) -> None:
+        self._victims = victims
+
+    def signal(self, number: int) -> tuple[tuple[int, ...], int]:
+        """Sends a signal to all. Whom it reached; and an error (errno) if somebody could not be reached."""
+        reached, refused = [], 0
+        for victim in self._victims:
+            try:
+                victim.signal(number)
+                reached.append(victim.pid)
+            except OSError as error:
+                if error.errno != ESRCH:
+                    refused = error.errno or EPERM
+        return tuple(reached), refused
+
+    def exhaust(self) -> None:
+        """Leaves a cgroup no memory. Processes by themselves have no limit.
+
+        Raises:
+            OSError: Always.
+        """
+        raise OSError(EOPNOTSUPP, "processes have no limit")
+
+    def dead(self) -> bool:
+        """Whether nobody is left."""
+        return all(victim.dead() for victim in self._victims)
+
+    def left(self) -> tuple[int, ...]:
+        """Who is still there."""
+        return tuple(victim.pid for victim in self._victims if not victim.dead())
+
+    def pidfds(self) -> list[int]:
+        """Descriptors that become readable when one of those who still live ends."""
+        return [victim.pidfd for victim in self._victims if not victim.dead()]
+
+    def close(self) -> None:
+        for victim in self._victims:
+            victim.close()

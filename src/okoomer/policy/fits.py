@@ -1,0 +1,65 @@
+"""What in a rule has to go together, each mistake at its place. For the short-lived front only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from okoomer.policy.model import CGROUP_RANKS, POINTED, RANKS
+from okoomer.policy.source import Section, Text
+
+#: The rank that is what the kernel says and nothing more.
+KERNELS = "oom_score"
+#: The keys of Ratios, and the rank that has them.
+RATIO_KEYS = ("dominant", "percentile", "growth_ratio")
+RATIO_RANK = "size_or_growth"
+#: What the units can be that each of these keys is for.
+_OF_UNITS = {"among": ("cgroup", "auto"), "descend": ("cgroup",), "least_swap": ("cgroup",)}
+
+
+def check(table: Section, fields: Mapping[str, Any]) -> None:
+    """Refuses what does not go together.
+
+    Args:
+        table: A rule's keys.
+        fields: What they hold.
+
+    Raises:
+        PolicyError: A key or a value means nothing beside the others.
+    """
+    rank, unit = fields.get("rank", RANKS[0]), fields.get("unit", "family")
+    scoped = "scope" in fields or "managed" in fields
+    for key, value in table.pairs:
+        name = key.value
+        if name == "rank":
+            _check_rank(value.string(), unit)
+        elif name in ("least_score", "raised") and rank not in POINTED:
+            raise key.error(f"rank {rank} has no scores", f"this key with rank {' or '.join(POINTED)} only")
+        elif name == "points" and unit == "cgroup":
+            raise key.error("unit cgroup takes no points", "prefer and avoid, or another unit")
+        elif name == "points" and rank == KERNELS:
+            raise key.error(f"rank {rank} takes no points", "rank badness, which is the same with points")
+        elif name in _OF_UNITS and unit not in _OF_UNITS[name]:
+            raise key.error(f"unit {unit} is not of cgroups", f"this key with unit {' or '.join(_OF_UNITS[name])} only")
+        elif name in RATIO_KEYS and rank != RATIO_RANK:
+            raise key.error(f"rank {rank} has no such ratio", f"this key with rank {RATIO_RANK} only")
+        elif name == "scope" and "managed" in fields:
+            raise key.error("a scope beside managed", "one of them: what systemd manages is the scope")
+        elif name == "among" and fields["among"].relative and not scoped:
+            raise value.string().error("a rule that is about no cgroup", "paths from the root, or scope in the rule")
+        elif name == "steps" and not scoped:
+            _check_steps(value.strings())
+
+
+def _check_rank(rank: Text, unit: str) -> None:
+    if unit != "cgroup" and rank.value in CGROUP_RANKS:
+        raise rank.error("a rank of cgroups", f'unit = "cgroup" with it, or one of {", ".join(RANKS)}')
+    if unit == "cgroup" and rank.value in POINTED:
+        known = [name for name in RANKS if name not in POINTED]
+        raise rank.error("a rank of processes", f"one of {', '.join((*known, *CGROUP_RANKS))} with unit cgroup")
+
+
+def _check_steps(steps: list[Text]) -> None:
+    for step in steps:
+        if step.value.split()[0] == "shrink":
+            raise step.error("no cgroup to shrink", "scope in the rule")
