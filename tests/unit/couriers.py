@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,10 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
 class Guarded:
     """A courier that runs as the guard would have it, with the guard's ring in a directory of the test."""
 
-    def __init__(self, directory: Path, **options: Any) -> None:
+    def __init__(self, directory: Path, listener: int = -1, **options: Any) -> None:
         self.options = courier.Options(str(directory / "ring"), **options)
         before = children()
-        wake, answers = courier.start(self.options)
+        wake, answers = courier.start(self.options, listener)
         [self.pid] = children() - before
         self._wake, self._answers = wake, answers
         self.link = Link(wake, answers)
@@ -72,6 +73,12 @@ class Guarded:
         for event in events:
             self.ring.write(line(event, time.time() if at is None else at, self.ring.sequence))
             self.link.told()
+
+    def heeded(self) -> bool:
+        """Whether the courier has taken the last sign, and so is through with the one before."""
+        poller = select.poll()
+        poller.register(self._wake, select.POLLIN)
+        return not poller.poll(0)
 
     def answered(self, count: int, seconds: float = 60.0) -> list[tuple[int, int]]:
         """The answers so far, when there are so many."""

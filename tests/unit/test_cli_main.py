@@ -15,7 +15,10 @@ from okoomer.cli import commands, doctor, errors, place
 from okoomer.events import model
 from okoomer.events.ring import Ring
 from okoomer.events.text import line
+from okoomer.guard.launch import keep, kept
 from okoomer.guard.sense import Unreadable
+from okoomer.policy.language import load
+from okoomer.record import replace
 from tests.unit.console import okoomer
 
 CALM = '[[rule]]\nname = "calm"\nwhen = "mem.available < 1B"\n'
@@ -181,3 +184,14 @@ def test_status_of_a_guard_is_by_the_guards_own_policy(held: Path) -> None:
     assert (answer["guard"], answer["policy"]) == (os.getpid(), f"{held}/p.toml")
     assert answer["snapshot"]["memory"]["total"] > 0
     assert [rule["name"] for rule in answer["now"]["rules"]] == ["calm"]
+
+
+def test_status_of_a_guard_whose_policy_is_no_file_is_by_what_it_has_left(held: Path) -> None:
+    keep(replace(load("server"), rules=load("server").rules[:1]), str(held))
+    ring = Ring(f"{held}/ring")
+    answer = json.loads(okoomer("status", "--runtime-dir", held, "--json").out)
+    ring.close()
+    assert [rule["name"] for rule in answer["now"]["rules"]] == ["exhausted"]
+    for spoiled in (b"", b"garbage", b"\xe9"):
+        (held / "policy").write_bytes(spoiled)
+        assert kept(str(held)) is None

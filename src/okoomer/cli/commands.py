@@ -47,6 +47,7 @@ def okoomer() -> None:
       okoomer run --dry-run            watch what it would do; nobody is touched
       okoomer earlyoom -r 3600         in earlyoom's place, with its options (also when called by that name)
       okoomer nohang --config FILE --monitor
+      okoomer systemd-oomd             in systemd-oomd's place, from its unit
     """
 
 

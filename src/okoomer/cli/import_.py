@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from pathlib import Path
 
 import click
 
-from okoomer.cli.errors import NO, BadInput, Complaint
+from okoomer.cli import import_oomd, import_systemd_oomd
+from okoomer.cli.errors import BadInput
 from okoomer.cli.place import json_option
+from okoomer.cli.translated import give, into_option
 from okoomer.compat import Translation, earlyoom, nohang
 from okoomer.events.text import harmless
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
-from okoomer.policy.language import parse
 from okoomer.policy.source import PolicyError, Text
-from okoomer.policy.write import text_of
 
 #: Where the options of earlyoom as a service stand.
 DEFAULT = Path("/etc/default/earlyoom")
@@ -30,14 +29,6 @@ _LEFT = {
     "debug": ("-d", "is no part of a policy: okoomer status and okoomer why tell more"),
     "priority": ("-p", "is no part of a policy: okoomer always sees to its own priority"),
 }
-
-into_option = click.option("-o", "--output", metavar="FILE", help="Write the policy to a file that is not there yet.")
-
-
-class NotAPolicy(Complaint):
-    """What came out cannot be run as it is."""
-
-    exit_code = NO
 
 
 class Split(click.Command):
@@ -61,7 +52,13 @@ def command() -> None:
       okoomer import earlyoom                      /etc/default/earlyoom
       okoomer import earlyoom -- -m 5 --avoid '^sshd$'
       okoomer import nohang /etc/nohang/nohang.conf -o mine.toml
+      okoomer import oomd /etc/oomd.json --dropin-dir /etc/oomd.d
+      okoomer import systemd-oomd
     """
+
+
+command.add_command(import_oomd.command, "oomd")
+command.add_command(import_systemd_oomd.command, "systemd-oomd")
 
 
 @command.command("earlyoom", cls=Split)
@@ -85,7 +82,7 @@ def from_earlyoom(file: str | None, arguments: list[str] | None, output: str | N
             raise BadInput(f"there is no {DEFAULT} here; expected a file, or options after --")
         arguments = arguments_of(source)
     said = f"earlyoom {shlex.join(arguments)}".rstrip()
-    _give(_of_earlyoom(arguments), f"Translated from {source}: {said}", output, as_json)
+    give(_of_earlyoom(arguments), f"Translated from {source}: {said}", output, as_json)
 
 
 @command.command("nohang")
@@ -99,7 +96,7 @@ def from_nohang(file: str, output: str | None, as_json: bool) -> None:
     Example:
       okoomer import nohang /etc/nohang/nohang-desktop.conf
     """
-    _give(nohang.translate(nohang.load(file)), f"Translated from {file}, a configuration of nohang's", output, as_json)
+    give(nohang.translate(nohang.load(file)), f"Translated from {file}, a configuration of nohang's", output, as_json)
 
 
 def _of_earlyoom(arguments: list[str]) -> Translation:
@@ -149,35 +146,3 @@ def arguments_of(path: str) -> list[str]:
         return shlex.split("".join(shlex.split(words)) if words.startswith(("'", '"')) else words)
     except ValueError as error:
         raise value.error(f"not words, {str(error).lower()}", expected) from None
-
-
-def _give(translation: Translation, source: str, output: str | None, as_json: bool) -> None:
-    """Prints or writes a policy with its notes.
-
-    Raises:
-        BadInput: There is a file already, or the configuration has what no text can say.
-        NotAPolicy: What came out is no policy that could be run here.
-    """
-    try:
-        text = text_of(translation.policy, (("", source), *translation.notes))
-    except ValueError as error:
-        raise BadInput(f"this cannot be written as a policy: {error}") from None
-    if output:
-        try:
-            with Path(output).open("x") as file:
-                file.write(text)
-        except FileExistsError:
-            raise BadInput(f"{output} is there already, and stays as it is; expected the name of a new file") from None
-    if as_json:
-        notes = [{"of": of, "note": note} for of, note in translation.notes]
-        click.echo(json.dumps({"policy": text, "notes": notes}, indent=1))
-    else:
-        click.echo(
-            f"{output} is written; okoomer check {output} says what it does" if output else text, nl=bool(output)
-        )
-    try:
-        parse(text, output or "policy.toml")
-    except PolicyError as error:
-        raise NotAPolicy(
-            f"this policy has to be mended before it can be run: {harmless(str(error).splitlines()[0])}"
-        ) from None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Other daemons whose place okoomer takes, if it is called by their names or with such a name as its first word. Each
 #: is a module of this package; its `main` takes the arguments and gives the exit code.
-ROLES = ("earlyoom", "nohang")
+ROLES = ("earlyoom", "nohang", "systemd-oomd")
 
 
 def main() -> NoReturn:
@@ -20,7 +20,7 @@ def main() -> NoReturn:
     words = [sys.argv[0].rpartition("/")[2], *sys.argv[1:]]
     role = next((word for word in words[:2] if word in ROLES), "")
     if role:
-        sys.exit(importlib.import_module(f"okoomer.cli.{role}").main(words[words.index(role) + 1 :]))
+        sys.exit(importlib.import_module(f"okoomer.cli.{role.replace('-', '_')}").main(words[words.index(role) + 1 :]))
     from okoomer.cli.commands import run
 
     run()

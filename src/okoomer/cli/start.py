@@ -11,9 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from okoomer.courier import Place
 
-def start(options: Options) -> NoReturn:
+
+def start(options: Options, place: Place | None = None, listener: int = -1) -> NoReturn:
     """Becomes the guard; or, where a guard has asked for its policy anew, gives that to it and ends.
+
+    Args:
+        place: That of systemd-oomd, if the courier is to take it.
+        listener: The socket at which users' managers report on their units, or -1.
 
     Raises:
         OSError: The guard cannot be executed.
@@ -24,8 +30,15 @@ def start(options: Options) -> NoReturn:
 
         hooks = tuple((hook.on, hook.command, hook.seconds) for hook in policy.hooks)
         os.makedirs(options.runtime_dir, 0o750, exist_ok=True)  # noqa: PTH103 (pathlib takes 8 ms)
+        hierarchy = ""
+        if policy.managed:
+            from okoomer.kernel import cgroup
+            from okoomer.kernel.machine import LIVE
+
+            hierarchy = cgroup.hierarchy(LIVE) or ""
         wake, answers = courier.start(
-            courier.Options(f"{options.runtime_dir}/ring", hooks, policy.notify, options.voice)
+            courier.Options(f"{options.runtime_dir}/ring", hooks, policy.notify, options.voice, hierarchy, place=place),
+            listener,
         )
         options = replace(options, wake=wake, answers=answers)
     launch(options)

@@ -2,4 +2,5 @@
 never speaks to a bus. It reads the events in the ring; whatever becomes of it, the guard goes on."""
 
 from okoomer.courier.launch import Options as Options
+from okoomer.courier.launch import Place as Place
 from okoomer.courier.launch import start as start

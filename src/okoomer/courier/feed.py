@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from _json import make_scanner
 from _struct import calcsize, unpack_from
 
+from okoomer.courier.parse import fields_of
 from okoomer.events.ring import HEADER, HEADER_SIZE, MAGIC, SLOT, SLOTS, VERSION, NotARing, read
 
 TYPE_CHECKING = False
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
 #: No guard writes so many events while nobody reads: a number that is so far ahead is damage, and whoever believed it
 #: would be deaf from then on.
 FAR = 1 << 20
-
-
-class _Plain:
-    """How the scanner is to read JSON. The `json` package around it costs 1.3 MiB."""
-
-    strict = True
-    object_hook = object_pairs_hook = None
-    parse_float, parse_int, parse_constant = float, int, float
-
-
-_scan = make_scanner(_Plain())  # type: ignore[arg-type]
 
 
 def position(path: str) -> int:
@@ -52,13 +41,8 @@ def position(path: str) -> int:
 
 def decode(text: str) -> dict[str, Any] | None:
     """An event's fields, or None if the text is no event."""
-    try:
-        fields, end = _scan(text, 0)
-    except (StopIteration, ValueError, RecursionError, SystemError):
-        return None  # SystemError is what some versions raise if nobody has imported json's own error
-    if end != len(text) or not isinstance(fields, dict) or not isinstance(fields.get("event"), str):
-        return None
-    return fields
+    fields = fields_of(text)
+    return fields if fields is not None and isinstance(fields.get("event"), str) else None
 
 
 class Feed:
@@ -107,3 +91,5 @@ class Feed:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    __del__ = close

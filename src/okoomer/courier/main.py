@@ -10,118 +10,40 @@ from time import monotonic, time
 
 from okoomer.courier.bus import Announcer, Bus
 from okoomer.courier.child import protect
+from okoomer.courier.desk import Desk
 from okoomer.courier.feed import Feed
-from okoomer.courier.launch import Options
+from okoomer.courier.launch import CLASSES, Options, Place
+from okoomer.courier.managed import Board
+from okoomer.courier.prekill import Prekill
 from okoomer.courier.runs import Runs
 from okoomer.courier.say import Once, say
-from okoomer.courier.subject import Subjects, arguments, of_run, variables
-from okoomer.courier.words import announcement, happenings
-from okoomer.events.model import NOT_STARTED
 from okoomer.events.ring import NotARing
-from okoomer.record import from_plain, replace
+from okoomer.record import from_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Sequence
     from signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
-    from typing import Any, NoReturn, Protocol
+    from typing import NoReturn, Protocol
 
-    from okoomer.courier.launch import Hook
+    from okoomer.courier.desk import Tells
 
-    class Takes(Protocol):
-        """Whoever announces; see bus.Announcer."""
+    class Party(Protocol):
+        """Somebody else whom the courier speaks with; see Subscription, Reports and Prekill."""
 
-        def add(self, summary: str, body: str) -> None: ...
-        @property
-        def busy(self) -> bool: ...
+        def wants(self) -> list[tuple[int, int]]: ...
+        def wait(self, now: float) -> float: ...
+        def turn(self, ready: dict[int, int], now: float) -> None: ...
+        def close(self) -> None: ...
 else:
     from _signal import SIG_DFL, SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
 
-#: A command for a victim may go on so long, in seconds, even if nobody waits for it any more; one that was asked for
-#: longer ago is not even begun.
-AT_LEAST = 10.0
 #: Seconds that commands and announcements have once the guard is gone, and between looks at them.
 FAREWELL, TICK = 2.0, 0.05
 #: A policy's hooks are no longer than a packet can be.
 PACKET = 1 << 18
 #: So many answers wait for a guard that does not hear them.
 ANSWERS = 256
-
-
-class Desk:
-    """What is done about each event.
-
-    Args:
-        environment: What commands get beside the variables of the event.
-        announcer: Makes what announces, which is made when it is first wanted.
-    """
-
-    def __init__(
-        self, options: Options, environment: Mapping[bytes, bytes], runs: Runs, announcer: Callable[[], Takes]
-    ) -> None:
-        self._options = options
-        self._environment = environment
-        self._runs = runs
-        self._make = announcer
-        self._announcer: Takes | None = None
-        self._subjects = Subjects()
-        self._once = Once()
-        self.configure(options.hooks, options.notify)
-
-    def configure(self, hooks: tuple[Hook, ...], notify: tuple[str, ...]) -> None:
-        """From now on these hooks are run and these events announced."""
-        self._options = replace(self._options, hooks=hooks, notify=notify)
-        if notify and self._announcer is None:
-            self._announcer = self._make()
-
-    @property
-    def busy(self) -> bool:
-        """Whether something is still to be announced."""
-        return self._announcer is not None and self._announcer.busy
-
-    def take(self, text: str, event: dict[str, Any], now: float, late: float) -> list[tuple[int, int]]:
-        """Does what an event asks for; the requests that are answered at once, with their status.
-
-        Args:
-            text: The event's JSON.
-            late: Seconds since it happened.
-        """
-        try:
-            return self._take(text, event, now, late)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            # The ring is a file: whatever somebody has written there, the next event is another one.
-            self._once("garbage", f"an event makes no sense and is passed over: {type(error).__name__}: {error}")
-            return []
-
-    def _take(self, text: str, event: dict[str, Any], now: float, late: float) -> list[tuple[int, int]]:
-        if event["event"] == "run":
-            request = int(event["request"])
-            begun = self._step(request, text, event, now, late)
-            return [] if begun else [(request, NOT_STARTED)]
-        if event["event"] == "chosen":
-            self._subjects.remember(event)
-        names = happenings(event)
-        subject = self._subjects.of(event)
-        for on, command, seconds in self._options.hooks:
-            if on in names:
-                environment = {**self._environment, **variables(on, event, subject, self._options.voice)}
-                self._runs.begin(arguments(command, subject), environment, _line(text), seconds, now)
-        if self._announcer and any(name in self._options.notify for name in names):
-            self._announcer.add(*announcement(event, subject, self._options.voice))
-        return []
-
-    def _step(self, request: int, text: str, event: dict[str, Any], now: float, late: float) -> bool:
-        seconds = max(float(event["seconds"]), AT_LEAST)
-        command, subject = event["command"], of_run(event)
-        if late > seconds:
-            self._once("late", f"a command was asked for {late:.0f} s ago and is not begun any more")
-            return False
-        environment = {**self._environment, **variables("run", event, subject, self._options.voice)}
-        return self._runs.begin(arguments(command, subject), environment, _line(text), seconds, now, request)
-
-
-def _line(text: str) -> bytes:
-    return text.encode("ascii", "backslashreplace") + b"\n"
 
 
 class Courier:
@@ -131,14 +53,33 @@ class Courier:
         wake: The eventfd that is added to after each event.
         guard: The socket on which commands that have ended are told, and on which the guard tells of another policy;
             closed at the other end when the guard is gone.
+        prekill: Those who want to know of a kill before it.
+        board: What the guard is to be told of units' settings.
+        parties: Who else is spoken with.
+        teller: Is told of the units' settings, too.
     """
 
-    def __init__(self, feed: Feed, desk: Desk, runs: Runs, wake: int, guard: socket) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        desk: Desk,
+        runs: Runs,
+        wake: int,
+        guard: socket,
+        prekill: Prekill,
+        board: Board,
+        parties: Sequence[Party] = (),
+        teller: Tells | None = None,
+    ) -> None:
         self._feed = feed
         self._desk = desk
         self._runs = runs
         self._wake = wake
         self._guard = guard
+        self._prekill = prekill
+        self._board = board
+        self._parties: list[Party] = [prekill, *parties]
+        self._teller = teller
         self._once = Once()
         self._answers: list[tuple[int, int]] = []
         self._ending = False
@@ -152,20 +93,29 @@ class Courier:
         signal(SIGTERM, lambda _number, _frame: self._end())
         for number in (SIGINT, SIGHUP):
             signal(number, SIG_IGN)
-        poller = poll()
-        for fd in (self._wake, self._woken):
-            poller.register(fd, POLLIN)
         while not self._ending:
-            poller.register(self._guard.fileno(), POLLIN | (POLLOUT if self._answers else 0))
-            wait = self._runs.wait(monotonic())
-            ready = dict(poller.poll(None if wait == float("inf") else int(wait * 1000) + 1))
-            self._turn(ready)
+            self._turn(self._wait())
         signal(SIGTERM, SIG_DFL)
         self._turn({self._wake: POLLIN})  # its last words
         self._farewell()
 
     def _end(self) -> None:
         self._ending = True
+
+    def _wait(self) -> dict[int, int]:
+        """Waits until there is something to do; what there is."""
+        poller = poll()
+        for fd in (self._wake, self._woken):
+            poller.register(fd, POLLIN)
+        waiting = self._answers or self._board.news()
+        poller.register(self._guard.fileno(), POLLIN | (POLLOUT if waiting else 0))
+        now = monotonic()
+        wait = self._runs.wait(now)
+        for party in self._parties:
+            wait = min(wait, party.wait(now))
+            for fd, events in party.wants():
+                poller.register(fd, events)
+        return dict(poller.poll(None if wait == float("inf") else int(wait * 1000) + 1))
 
     def _turn(self, ready: dict[int, int]) -> None:
         if self._woken in ready:
@@ -174,8 +124,11 @@ class Courier:
             self._listen()
         if self._wake in ready:
             self._read()
-        self._answers += self._runs.advance(monotonic())
+        for party in self._parties:
+            party.turn(ready, monotonic())
+        self._answers += self._runs.advance(monotonic()) + self._prekill.answers()
         self._answer()
+        self._report()
 
     def _read(self) -> None:
         try:
@@ -213,6 +166,21 @@ class Courier:
                 return
             del self._answers[0]
 
+    def _report(self) -> None:
+        """Tells the guard what is new of units' settings."""
+        news = self._board.news()
+        if news and self._teller:
+            self._teller.settings = self._board.settings()
+        while news:
+            try:
+                self._guard.send(news[1], MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                pass  # nobody hears it any more
+            self._board.sent(news[0])
+            news = self._board.news()
+
     def _listen(self) -> None:
         while not self._ending:
             try:
@@ -225,37 +193,56 @@ class Courier:
                 self._end()
                 return
             try:
-                hooks, notify = loads(packet)
-                self._desk.configure(hooks, notify)
+                hooks, notify, place = loads(packet)
+                self._desk.configure(hooks, notify, Place(*place) if place else None)
             except (EOFError, TypeError, ValueError):
                 self._once("policy", "another policy was not understood; the old one's hooks are run")
 
     def _farewell(self) -> None:
         end = monotonic() + FAREWELL
         self._runs.hurry(end)
+        for party in self._parties:
+            party.close()
+        self._parties = []
         poller = poll()
         poller.register(self._woken, POLLIN)
         while self._runs.busy or (self._desk.busy and monotonic() < end):
             self._turn(dict(poller.poll(int(TICK * 1000))))
 
 
-def main(order: int, wake: int, guard: int) -> NoReturn:
+def main(order: int, wake: int, guard: int, listener: int) -> NoReturn:
     """Runs the courier that a descriptor describes.
 
     Args:
         order: A file with the options, the number of the first event that matters, and where jeepney is.
+        listener: The socket at which users' managers report, or -1.
     """
     with open(order, "rb") as file:
         plain, first, directory = loads(file.read())
-    options: Options = from_plain(plain, {"Options": Options})
-    keep({0, 1, 2, wake, guard})
+    options: Options = from_plain(plain, CLASSES)
+    keep({0, 1, 2, wake, guard, listener})
     os.chdir("/")
     _name("okoomer-courier")
     # Commands do not inherit it, but whoever runs them should be there when memory is short.
     protect(b"-1000")
-    runs = Runs()
-    desk = Desk(options, os.environb, runs, lambda: Announcer(Bus(directory)))
-    Courier(Feed(options.ring, first), desk, runs, wake, socket(fileno=guard)).run()
+    runs, prekill, board = Runs(), Prekill(options.prekill), Board(options.hierarchy)
+    parties: list[Party] = []
+    if options.hierarchy:
+        from okoomer.courier.subscription import Subscription
+
+        parties.append(Subscription(board, options.managers))
+    if listener >= 0:
+        from okoomer.courier.reports import Reports
+
+        parties.append(Reports(board, socket(fileno=listener)))
+    teller: Tells | None = None
+    if options.place:
+        from okoomer.courier.dump import Limits
+        from okoomer.courier.oom1 import Manager
+
+        teller = Manager(directory, Limits(*options.place.limits, options.place.dry_run), options.hierarchy)
+    desk = Desk(options, os.environb, runs, lambda: Announcer(Bus(directory)), prekill, teller)
+    Courier(Feed(options.ring, first), desk, runs, wake, socket(fileno=guard), prekill, board, parties, teller).run()
     os._exit(0)
 
 

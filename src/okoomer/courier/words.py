@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from okoomer.courier.subject import Subject
-from okoomer.events.model import EVENTS, Ranked
+from okoomer.events.model import BY_LIMIT, EVENTS, Ranked
 from okoomer.events.text import harmless, sentence
 
 TYPE_CHECKING = False
@@ -20,9 +20,10 @@ ROOM, LINES = 1016, 8
 
 
 def happenings(event: dict[str, Any]) -> tuple[str, ...]:
-    """What an event is called in a policy: its name, and `killed` if a SIGKILL was sent."""
+    """What an event is called in a policy: its name, and `killed` if a SIGKILL was sent, or a cgroup was left to the
+    kernel to kill."""
     name = event["event"]
-    return (name, "killed") if name == "signalled" and event.get("signal") == "SIGKILL" else (name,)
+    return (name, "killed") if name == "signalled" and event.get("signal") in ("SIGKILL", BY_LIMIT) else (name,)
 
 
 def announcement(event: dict[str, Any], subject: Subject, voice: str) -> tuple[str, str]:
