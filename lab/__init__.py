@@ -13,6 +13,7 @@
     board.py      all runs: medians, ranks, sums
     behind.py     where okoomer is not first
     front.py      the sweep of each daemon's main threshold
+    beside.py     scenes that only some daemons play
     columns.py, upkeep.py, facts.py   what the tables show
     charts.py, curves.py              the pictures
     table.py      docs/scoreboard.md

@@ -13,8 +13,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from lab import matrix, stage, summary
-from lab.daemons import DAEMONS, contestant
+from lab import beside, matrix, stage, summary
+from lab.daemons import EVERYBODY, contestant
 from lab.matrix import Cell
 from lab.run import Ending, Run, Swap, encoded, read
 from lab.scenarios import SCENARIOS
@@ -67,7 +67,7 @@ def lab() -> None:
 
 @lab.command()
 @click.argument("scenario", type=Known("scenario", SCENARIOS))
-@click.argument("daemon", type=Known("daemon", DAEMONS))
+@click.argument("daemon", type=Known("daemon", EVERYBODY))
 @click.option("--swap", type=click.Choice([swap.value for swap in Swap]), help="Default: the scenario's first.")
 @click.option("--repeat", default=1, help="Its number among the repeats.", show_default=True)
 @click.option("--point", default="", help="A point of the daemon's sweep.")
@@ -127,6 +127,13 @@ def publish(out: Path) -> None:
     shutil.copyfile(runs, PUBLISHED)
     (CHECKOUT / "docs/scoreboard.md").write_text(table.markdown(read(runs)), encoding="utf-8")
     _write_page(CHECKOUT / "docs/scoreboard.html", read(runs))
+
+
+@lab.command("beside")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=OUT, show_default=True)
+def beside_command(out: Path) -> None:
+    """Print the table of the scenes that only some daemons play, from the runs in OUT."""
+    print(beside.table(read(out / "runs.jsonl")), end="")
 
 
 def _write_page(path: Path, runs: list[Run]) -> None:

@@ -169,6 +169,7 @@ class Board:
 
 def board(runs: Iterable[Run]) -> Board:
     last = latest(runs)
+    last = [run for run in last if run.scenario not in SCENARIOS or not SCENARIOS[run.scenario].daemons]
     known = [run for run in last if run.scenario in SCENARIOS and run.daemon in DAEMONS]
     cells = cells_of(run for run in known if not run.point)
     found = [cell for cell in cells.values() if cell.runs]

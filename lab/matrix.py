@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from lab.daemons import DAEMONS
+from lab.daemons import DAEMONS, EVERYBODY
 from lab.run import Ending, Run, Swap, encoded, read
 from lab.scenarios import SCENARIOS, group
 from tests.vm.host import HostError
@@ -63,8 +63,8 @@ def full() -> list[Cell]:
         for repeat in range(1, REPEATS + 1)
         for scenario in SCENARIOS.values()
         for swap in scenario.swaps
-        for daemon in DAEMONS
-        if repeat == 1 or (group(scenario.name) in REPEATED and daemon in RIVALS)
+        for daemon in scenario.daemons or DAEMONS
+        if repeat == 1 or scenario.daemons or (group(scenario.name) in REPEATED and daemon in RIVALS)
     ] + sweep()
 
 
@@ -187,7 +187,7 @@ def _ended(process: Popen[bytes]) -> tuple[Run | None, str]:
 
 def compact(results: Path) -> None:
     """Keep the last run of each cell alone, in the order of the cells."""
-    order = {name: number for number, name in enumerate((*SCENARIOS, *DAEMONS))}
+    order = {name: number for number, name in enumerate((*SCENARIOS, *EVERYBODY))}
     runs = sorted(
         latest(read(results)),
         key=lambda run: (order.get(run.scenario, -1), run.swap, order.get(run.daemon, -1), run.point, run.repeat),

@@ -38,6 +38,8 @@ class Scenario:
     """So many deaths of culprits and workers solve it; each further one is unneeded."""
     daemon_late: bool = False
     """The act starts the daemon itself, by ``start_daemon``."""
+    daemons: tuple[str, ...] = ()
+    """Who plays, if not all: it is no part of the scoreboard then."""
     swap_mib: dict[Swap, int] = field(default_factory=dict)
     """Where the usual size does not make the scene."""
 

@@ -15,14 +15,8 @@ RECORD = r'"event": "chosen", .*?"reason": "(?P<why>[^"]+)", .*?"name": "(?P<vic
 
 
 def _files(preset: str) -> tuple[File, ...]:
-    made = daemon.okoomer()
     command = f"ExecStart=/usr/bin/okoomer run --json --policy {preset}"
-    return guest_files(
-        *(file for file in made.files if file.path == LIBRARY),
-        File("/usr/bin/okoomer", daemon.LAUNCHER),
-        File(f"/etc/systemd/system/{UNIT}", daemon.CHECKOUT / "systemd" / UNIT),
-        heard(UNIT, "ExecStart=", command),
-    )
+    return guest_files(*daemon.installed(UNIT), heard(UNIT, "ExecStart=", command))
 
 
 # The share of time that a stall must take, in all rules of a policy, times the second argument; 95 % at most, since
@@ -65,3 +59,4 @@ fi
 
 OKOOMER = _okoomer("okoomer", "desktop")
 OKOOMER_SERVER = _okoomer("okoomer-server", "server")
+OKOOMER_CONTAINERS = _okoomer("okoomer-containers", "containers")

@@ -12,21 +12,25 @@ RECORD = (
 )
 
 # Debian's arguments are for the mixed hierarchy of older systems: on this one oomd refuses to start with them.
-#
+PLACE = """\
+change /etc/default/oomd ' --cgroup-fs /sys/fs/cgroup/unified' ''
+"""
+
 # The policy looks for victims in sessions and one level below a user's manager; the guest has neither. The nearest is
 # the slice with the person's programs, and one level below that favours oomd: on a desktop it would be all of them.
-LINES = f"""\
-change /etc/default/oomd ' --cgroup-fs /sys/fs/cgroup/unified' ''
+VICTIMS = f"""\
 change {POLICY} 'user@[*][.]service' 'user-*-app.slice'
 [ -z "$setting" ] || change {POLICY} '"threshold": "60"' "\\"threshold\\": \\"$setting\\""
+"""
+REST = """\
 # What records the run is not part of it, and comes last. The preference takes effect with a change that the kernel is
 # told of.
 systemctl set-property --runtime agent.service ManagedOOMPreference=avoid MemoryMin=0
 kmsg 'oomd kill:'
 # It answers when its policy has been compiled.
-answers() {{
+answers() {
     oomd --dump-stats >/dev/null 2>&1
-}}
+}
 """
 
 OOMD = Daemon(
@@ -38,7 +42,7 @@ OOMD = Daemon(
     unit=UNIT,
     packages=("oomd",),
     files=lambda: guest_files(heard(UNIT)),
-    setup=setup(LINES, UNIT),
+    setup=setup(PLACE + VICTIMS + REST, UNIT),
     start=start(UNIT, "answers"),
     version=debian("oomd"),
     reason=RECORD,

@@ -3,7 +3,7 @@
 import re
 
 from lab.scenario import Scenario
-from lab.scenarios import benign, crowds, hogs
+from lab.scenarios import benign, cgroups, crowds, hogs
 
 
 def group(name: str) -> str:
@@ -15,6 +15,6 @@ def _place(scenario: Scenario) -> tuple[int, str]:
     return int(re.sub(r"\D", "", group(scenario.name))), scenario.name
 
 
-SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in sorted((*hogs.SCENARIOS, *crowds.SCENARIOS, *benign.SCENARIOS), key=_place)
-}
+_ALL = (*hogs.SCENARIOS, *crowds.SCENARIOS, *benign.SCENARIOS, *cgroups.SCENARIOS)
+
+SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for scenario in sorted(_ALL, key=_place)}

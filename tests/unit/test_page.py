@@ -97,7 +97,7 @@ def test_every_scenario_and_daemon_of_a_full_run_appears() -> None:
     shown = Page(page.html(everything(lacking=0))).text
     for daemon in DAEMONS.values():
         assert daemon.title in shown and " ".join(daemon.settings.split()) in shown
-    for scenario in SCENARIOS.values():
+    for scenario in (one for one in SCENARIOS.values() if not one.daemons):
         assert f"{scenario.name} · {scenario.title}" in shown
         assert " ".join(scenario.story.split()) in shown
 

@@ -49,6 +49,15 @@ def okoomer(*options: str) -> Daemon:
     )
 
 
+def installed(*units: str) -> tuple[File, ...]:
+    """This checkout's okoomer where its units look for it, and these of its units or drop-ins."""
+    return (
+        File("/opt/okoomer/lib", _library()),
+        File("/usr/bin/okoomer", LAUNCHER),
+        *(File(f"/etc/systemd/system/{unit}", CHECKOUT / "systemd" / unit) for unit in units),
+    )
+
+
 @functools.cache
 def _library() -> Path:
     """okoomer and its dependencies, compiled: what is compiled at start costs a process memory for life."""

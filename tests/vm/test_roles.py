@@ -1,11 +1,9 @@
 """The units that take the places of other daemons: with their own files, and inside their own sandboxes."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from . import daemon
-from .host import HostError
 from .job import File, Job
 from .machine import Machine
 from .qemu import Hardware
@@ -13,7 +11,6 @@ from .result import Ending
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
-UNITS = Path(__file__).parents[2] / "systemd"
 LIMIT_S = 240
 
 NOTE = """\
@@ -22,11 +19,9 @@ echo "the hook was told of $EARLYOOM_NAME"
 """
 
 
-def test_the_unit_in_earlyooms_place_kills_by_the_options_in_earlyooms_file(hardware: Hardware) -> None:
-    try:
-        guard = daemon.okoomer()
-    except HostError as why:
-        pytest.skip(str(why))
+def test_the_unit_in_earlyooms_place_kills_by_the_options_in_earlyooms_file(
+    hardware: Hardware, installed: Callable[..., tuple[File, ...]]
+) -> None:
     job = Job(
         script="""
             start innocent user /opt/vm/holder 100
@@ -43,9 +38,7 @@ def test_the_unit_in_earlyooms_place_kills_by_the_options_in_earlyooms_file(hard
         voices=("innocent", "hog"),
         until="run",
         files=(
-            *(file for file in guard.files if not file.path.endswith("/bin/okoomer")),
-            File("/usr/bin/okoomer", daemon.LAUNCHER),
-            File("/etc/systemd/system/earlyoom.service", UNITS / "earlyoom.service"),
+            *installed("earlyoom.service"),
             File("/etc/default/earlyoom", 'EARLYOOM_ARGS="-r 3600 -m 12 --avoid ^init$ -N /opt/note"\n'),
             File("/opt/note", NOTE),
         ),
