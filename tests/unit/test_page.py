@@ -24,6 +24,8 @@ from tests.unit.runs import CULPRIT, everything, points_of, rivals_of, run, seen
 from tests.unit.runs import scenes as scenes
 
 MIB = 1 << 20
+#: Descriptors that stay open: whoever draws the charts keeps its threads.
+KEEPS = True
 VOID = {"meta", "link", "br"}
 
 

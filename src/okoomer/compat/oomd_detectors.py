@@ -66,6 +66,15 @@ def any_of(parts: Iterable[Truth]) -> Truth:
     return (left[0] if len(left) == 1 else Or(tuple(left))) if left else False
 
 
+def negated(truth: Truth) -> Truth:
+    """True when it is not, with each `not` at the innermost place, as the language puts it."""
+    if isinstance(truth, bool):
+        return not truth
+    if isinstance(truth, Or):
+        return all_of(map(negated, truth.parts))
+    return any_of(map(negated, truth.parts)) if isinstance(truth, And) else Not(truth)
+
+
 def held(truth: Truth, seconds: float) -> Truth:
     """That it has been true for some time."""
     return truth if isinstance(truth, bool) or not seconds else Held(truth, seconds)
@@ -162,9 +171,7 @@ def _swap(call: Call, _place: Place, hear: Hear) -> Truth:
 def _exists(call: Call, place: Place, _hear: Hear) -> Truth:
     # Of each cgroup that is there this is true, so of the one that a ruleset is run for it goes without saying.
     found = _over(call, place, Comparison("cgroup.age", ">=", 0.0), True, own=True)
-    if not call.value("negate"):
-        return found
-    return not found if isinstance(found, bool) else Not(found)
+    return negated(found) if call.value("negate") else found
 
 
 def _dying(call: Call, place: Place, _hear: Hear) -> Truth:

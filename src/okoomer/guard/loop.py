@@ -16,7 +16,7 @@ from okoomer.guard.writers import Writers
 from okoomer.kernel import clock
 from okoomer.kernel import process as kernel
 from okoomer.kernel.statm import KEPT, Sizes
-from okoomer.policy.choose import choose, least_of, level_of, need_of, needs_of
+from okoomer.policy.choose import choose, least_of, lowest_level, need_of, needs_of
 from okoomer.policy.engine import FIRED, QUIET, Engine
 from okoomer.policy.metrics import available
 from okoomer.policy.reason import reason_of
@@ -376,14 +376,8 @@ class Guard:
         return None if due else self._changes.last
 
     def emergency(self, snapshot: Snapshot) -> float:
-        """Bytes available below which a guard that hangs kills: the lowest level at which a rule acts; a fiftieth of
-        memory where no rule names one. In a dry run memory is never short enough."""
-        if self._dry_run:
-            return 0.0
-        total = snapshot.memory.total
-        whens = [rule.when for rule in self.policy.rules if not rule.managed]
-        levels = [level for when in whens if (level := level_of(when, total)) is not None]
-        return min(levels, default=total / 50)
+        """Bytes available below which a guard that hangs kills. In a dry run memory is never short enough."""
+        return 0.0 if self._dry_run else lowest_level(self.policy, snapshot.memory.total)
 
     def listen(self) -> None:
         """Takes the courier's answers."""

@@ -79,6 +79,13 @@ def level_of(condition: Condition, total: int) -> float | None:
     return min(levels) if isinstance(condition, And) else max(levels)
 
 
+def lowest_level(policy: Policy, total: int) -> float:
+    """The bytes of available memory below which every rule acts that depends on them; a fiftieth of memory where none
+    does."""
+    whens = [rule.when for rule in policy.rules if not rule.managed]
+    return min((level for when in whens if (level := level_of(when, total)) is not None), default=total / 50)
+
+
 def least_of(rule: Rule, total: int) -> int:
     """The bytes that a victim must give back to be worth its end: the rule's, else a hundredth of memory, at least
     4 MiB and at most 64 MiB."""
