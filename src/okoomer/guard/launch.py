@@ -91,8 +91,11 @@ def keep(policy: Policy, directory: str) -> None:
 
 
 def kept(directory: str) -> Policy | None:
-    """The policy that the guard of a directory goes by, or None if it cannot be known."""
+    """The policy that the guard of a directory goes by, or None if it cannot be known. What somebody else than root and
+    we ourselves has put there is not even looked at."""
     try:
+        if os.stat(f"{directory}/policy").st_uid not in (0, os.geteuid()):
+            return None
         found = from_plain(loads(read(f"{directory}/policy", 2**24)), CLASSES)
     except (OSError, EOFError, ValueError, TypeError, KeyError):
         return None
