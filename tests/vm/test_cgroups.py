@@ -180,7 +180,9 @@ def test_a_container_is_ended_by_its_own_limit_so_that_it_counts_an_oom(
     assert {kill.target.comm for kill in kills} == {"hog", "holder"}, str(result)
     assert all(kill.by_kernel_oom for kill in kills), str(result)
     assert "innocent" in result.alive and not result.alive & {"hog", "helper"}, str(result)
-    assert "oom_kill 2" in said and "oom_group_kill 1" in said, str(result)
+    counted = dict(line.split() for line in said if line.startswith("oom"))
+    # One that is slow to die may be counted twice.
+    assert int(counted["oom_kill"]) >= 2 and counted["oom_group_kill"] == "1", str(result)
     assert "memory.max is 3221225472" in said and "memory.swap.max is max" in said, str(result)
     assert "memory.oom.group is 0" in said, str(result)
 
