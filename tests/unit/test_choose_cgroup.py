@@ -86,6 +86,12 @@ def test_whoever_grew_and_filled_memory_goes_before_who_is_greater() -> None:
     assert victim(chosen(rule(rank="freed"), still, grower)) == "/database"
 
 
+def test_a_small_one_that_is_read_back_from_swap_is_not_to_blame() -> None:
+    hog, quiet = cgroup("/guilty", 500), cgroup("/quiet", 41)
+    choice = chosen(rule(rank="freed"), hog, quiet, before=(hog, cgroup("/quiet", 30)))
+    assert victim(choice) == "/guilty" and not any(one.culprit for one in choice.ranking)
+
+
 def test_growth_is_known_after_a_second_look() -> None:
     area = cgroup("/a", 900), cgroup("/b", 300)
     assert victim(chosen(rule(rank="growth"), *area, before=(cgroup("/a", 890), cgroup("/b", 200)))) == "/b"

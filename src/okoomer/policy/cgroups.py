@@ -28,6 +28,8 @@ ALWAYS = frozenset({"leaf", "populated", "whole", "memory", "swap", "anon"})
 BY_CGROUP = ("unit", "cgroup", "container", "pod", "tag")
 #: Where a manager of systemd lives, the machine's or a user's.
 MANAGER = "init.scope"
+#: Who grows is to blame only if it would give back this share of what the largest would.
+NOTABLE = 0.25
 #: Ranks that also processes have. With any other, of a cgroup that is taken apart goes who frees most.
 SHARED = ("freed", "rss", "growth", "swap")
 
@@ -105,6 +107,7 @@ class _Search:
         self._claims = Claims(rule, policy, target)
         self._stays = self._claims.staying(area, mine, held)
         self._growth = sum(max(0.0, past.growth(one) or 0.0) for one in area if one.leaf)
+        self._largest = max((freed_of(one) for one in area if one.leaf), default=0)
         self._passed: dict[str, str] = {}
         self._found: dict[str, _Ranked] = {}
 
@@ -167,11 +170,12 @@ class _Search:
         return weigh(cgroup)
 
     def _is_culprit(self, cgroup: Cgroup) -> bool:
-        """Whether it grew and filled memory, as a unit of processes is judged with this rank."""
+        """Whether it grew and filled memory, as a unit of processes is judged with this rank. It has to be of some size
+        beside the largest: what is read back from swap is in both for a while, and looks like growth."""
         growth = self._past.growth(cgroup) or 0.0
         return (
             self._rule.rank == "freed"
-            and freed_of(cgroup) >= self._need
+            and freed_of(cgroup) >= max(self._need, NOTABLE * self._largest)
             and growth > 0
             and growth >= CULPRIT_SHARE * self._growth
             and 8 * CULPRIT_SECONDS * growth >= self._need
