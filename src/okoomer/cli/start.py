@@ -28,7 +28,6 @@ def start(options: Options, place: Place | None = None, listener: int = -1) -> N
     if policy.runs and not for_reload():
         from okoomer import courier
 
-        hooks = tuple((hook.on, hook.command, hook.seconds) for hook in policy.hooks)
         os.makedirs(options.runtime_dir, 0o750, exist_ok=True)  # noqa: PTH103 (pathlib takes 8 ms)
         hierarchy = ""
         if policy.managed:
@@ -37,7 +36,9 @@ def start(options: Options, place: Place | None = None, listener: int = -1) -> N
 
             hierarchy = cgroup.hierarchy(LIVE) or ""
         wake, answers = courier.start(
-            courier.Options(f"{options.runtime_dir}/ring", hooks, policy.notify, options.voice, hierarchy, place=place),
+            courier.Options(
+                f"{options.runtime_dir}/ring", policy.plain_hooks, policy.notify, options.voice, hierarchy, place=place
+            ),
             listener,
         )
         options = replace(options, wake=wake, answers=answers)

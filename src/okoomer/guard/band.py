@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from errno import EPERM, ESRCH
+from errno import EPERM
 
 from okoomer.guard import marks
+from okoomer.guard.each import signal_each
 from okoomer.guard.limit import Limit
 from okoomer.guard.reaper import hasten
 from okoomer.kernel import control
@@ -197,17 +198,14 @@ class Band:
         return tuple(reached), refused
 
     def _each(self, pids: list[int], number: int) -> tuple[tuple[int, ...], int]:
-        reached, refused = [], 0
+        reached: list[int] = []
+        refused = 0
         for first in range(0, len(pids), HELD):
             some = pids[first : first + HELD]
             brief = self._open([pid for pid in some if pid not in self._held])
-            for victim in [*(self._held[pid] for pid in some if pid in self._held), *brief]:
-                try:
-                    victim.signal(number)
-                    reached.append(victim.pid)
-                except OSError as error:
-                    if error.errno != ESRCH:
-                        refused = error.errno or EPERM
+            met, error = signal_each([*(self._held[pid] for pid in some if pid in self._held), *brief], number)
+            reached += met
+            refused = error or refused
             for victim in brief:
                 victim.close()
         return tuple(reached), refused

@@ -6,6 +6,7 @@ from errno import EOPNOTSUPP, EPERM, ESRCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Protocol
 
     class Dying(Protocol):
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
+def signal_each(victims: Iterable[Dying], number: int) -> tuple[tuple[int, ...], int]:
+    """Sends a signal to processes. Whom it reached; and an error (errno) if somebody could not be reached."""
+    reached, refused = [], 0
+    for victim in victims:
+        try:
+            victim.signal(number)
+            reached.append(victim.pid)
+        except OSError as error:
+            if error.errno != ESRCH:
+                refused = error.errno or EPERM
+    return tuple(reached), refused
+
+
 class Each:
     """Whoever could be seized of a unit."""
 
@@ -28,15 +42,7 @@ class Each:
 
     def signal(self, number: int) -> tuple[tuple[int, ...], int]:
         """Sends a signal to all. Whom it reached; and an error (errno) if somebody could not be reached."""
-        reached, refused = [], 0
-        for victim in self._victims:
-            try:
-                victim.signal(number)
-                reached.append(victim.pid)
-            except OSError as error:
-                if error.errno != ESRCH:
-                    refused = error.errno or EPERM
-        return tuple(reached), refused
+        return signal_each(self._victims, number)
 
     def exhaust(self) -> None:
         """Leaves a cgroup no memory. Processes by themselves have no limit.

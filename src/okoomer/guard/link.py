@@ -76,9 +76,8 @@ class Link:
         Args:
             place: What it is told of systemd-oomd's place (see launch.Options).
         """
-        hooks = tuple((hook.on, hook.command, hook.seconds) for hook in policy.hooks)
         try:
-            self._socket.send(dumps((hooks, policy.notify, place)), MSG_DONTWAIT)
+            self._socket.send(dumps((policy.plain_hooks, policy.notify, place)), MSG_DONTWAIT)
         except OSError:
             pass  # it is gone, which is told elsewhere
 

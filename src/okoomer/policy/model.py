@@ -225,6 +225,11 @@ class Policy(Record):
         return any(selector.kind == "tag" for selector in selectors)
 
     @property
+    def plain_hooks(self) -> tuple[tuple[str, tuple[str, ...], float], ...]:
+        """The hooks as the courier takes them, which knows no policy: event, command, and seconds."""
+        return tuple((hook.on, hook.command, hook.seconds) for hook in self.hooks)
+
+    @property
     def runs(self) -> bool:
         """Whether it wants commands run, things announced or others asked, so that it needs a courier."""
         return bool(
