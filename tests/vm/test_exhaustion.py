@@ -25,8 +25,12 @@ def guard() -> Daemon:
         pytest.skip(str(why))
 
 
-def exhaust(hog: str, innocent_mib: int, guard: Daemon) -> Job:
-    """A hog beside an innocent process, both of an ordinary user, on a machine that is guarded."""
+def exhaust(hog: str, innocent_mib: int, guard: Daemon, settle_s: float = 3) -> Job:
+    """A hog beside an innocent process, both of an ordinary user, on a machine that is guarded.
+
+    Args:
+        settle_s: In so many seconds after the hog's end the innocent process has its memory back and speaks again.
+    """
     return Job(
         script=f"""
             start innocent user /opt/vm/holder {innocent_mib}
@@ -37,6 +41,7 @@ def exhaust(hog: str, innocent_mib: int, guard: Daemon) -> Job:
         voices=(daemon.VOICE, "innocent", "hog"),
         until="hog",
         files=guard.files,
+        settle_s=settle_s,
     )
 
 
@@ -71,7 +76,8 @@ def test_tail_of_zeros_without_swap(hardware: Hardware, guard: Daemon) -> None:
 def test_fast_hog_on_slow_swap(hardware: Hardware, guard: Daemon) -> None:
     """Swap that is far slower than the hog: the machine stalls long before the swap is full."""
     machine = Machine(hardware, DiskSwap(512), EMMC)
-    result = machine.run(exhaust("/opt/vm/hog 100 4096", 300, guard), LIMIT_S)
+    # It reads up to 300 MiB back from that swap before it speaks again.
+    result = machine.run(exhaust("/opt/vm/hog 100 4096", 300, guard, settle_s=20), LIMIT_S)
     assert_rescued(result, "hog")
 
 
