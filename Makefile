@@ -7,10 +7,21 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup run test lint bench lab scoreboard clean
+# What `install` puts where: sources, a colon, the directory.
+FILES := \
+	systemd/okoomer.service:/etc/systemd/system \
+	systemd/okoomer-courier.service:/etc/systemd/system \
+	systemd/sysusers.d/okoomer.conf:/etc/sysusers.d \
+	systemd/user/okoomer-desktop.service:/etc/systemd/user \
+	systemd/okoomer-desktop.desktop:/etc/xdg/autostart \
+	$(patsubst %,%:/etc/dbus-1/system.d,$(filter-out dbus/org.freedesktop.oom1.%,$(wildcard dbus/*.conf))) \
+	$(patsubst %,%:/usr/local/share/dbus-1/system-services,$(wildcard dbus/*.service))
+
+.PHONY: help setup run install placed install-files uninstall test lint bench lab scoreboard clean
 
 help:
 	@echo 'make run     guard this machine, in the foreground'
+	@echo 'make install guard this machine from now on, by systemd; make uninstall takes that back'
 	@echo 'make test    set up what the tests need and run them all'
 	@echo 'make setup   the set-up alone: $(BIN)/okoomer'
 	@echo 'make lint    types, style and the import contract'
@@ -25,7 +36,7 @@ $(VENV)/.setup: pyproject.toml requirements.lock
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m compileall -q src
+	@$(BIN)/python -m compileall -q -o 0 -o 2 src
 	@touch $@
 
 # Installs Debian packages, as root; anybody else is told which.
@@ -38,6 +49,33 @@ endef
 
 run: setup
 	@exec $(BIN)/okoomer run
+
+install: placed setup install-files
+	ln -sfn '$(CURDIR)/$(BIN)/okoomer' /usr/bin/okoomer
+	systemd-sysusers okoomer.conf
+	systemctl daemon-reload
+	-systemctl reload dbus.service
+	systemctl --global enable okoomer-desktop.service
+	systemctl enable okoomer.service okoomer-courier.service
+	systemctl restart okoomer.service okoomer-courier.service
+
+# Units are not shown what is in a home.
+placed:
+	@case '$(CURDIR)/' in /home/*|/root/*|/run/user/*|/tmp/*|/var/tmp/*) \
+		echo 'the units cannot see $(CURDIR): move it, to /opt/okoomer for example' >&2; exit 3;; esac
+
+# The files alone, below DESTDIR.
+install-files:
+	@$(foreach file,$(FILES),install -D -m 644 -t '$(DESTDIR)$(lastword $(subst :, ,$(file)))' $(firstword $(subst :, ,$(file))) &&) :
+
+# The policy, courier.toml and the user stay.
+uninstall:
+	-systemctl disable --now okoomer-courier.service okoomer.service
+	-systemctl --global disable okoomer-desktop.service
+	rm -f $(foreach file,$(FILES),'$(lastword $(subst :, ,$(file)))/$(notdir $(firstword $(subst :, ,$(file))))')
+	rm -f /usr/bin/okoomer
+	-systemctl daemon-reload
+	-systemctl reload dbus.service
 
 test: setup
 	@$(PYTHON) tests/needs.py

@@ -12,8 +12,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.vm.host import PACKAGES, HostError, missing, provide_tools
 
+#: A screen with notifications on it.
+SCREEN = ("xvfb", "dunst", "notification-daemon", "xdotool", "imagemagick")
+#: Programs that speak with okoomer on a bus.
+CLIENTS = ("python3-gi", "gir1.2-glib-2.0", "libglib2.0-bin", "systemd", "xdg-desktop-portal")
 #: Guests, and a bus of our own.
-NEEDED = (*PACKAGES, "dbus-daemon")
+NEEDED = (*PACKAGES, "dbus-daemon", "dbus-bin", *SCREEN, *CLIENTS)
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ RECORD = r'"event": "chosen", .*?"reason": "(?P<why>[^"]+)", .*?"name": "(?P<vic
 
 
 def _files(preset: str) -> tuple[File, ...]:
-    command = f"ExecStart=/usr/bin/okoomer run --json --policy {preset}"
+    command = f"ExecStart=/usr/bin/okoomer run --service --json --policy {preset}"
     return guest_files(*daemon.installed(UNIT), heard(UNIT, "ExecStart=", command))
 
 

@@ -37,11 +37,13 @@ sys.path.insert(0, sys.argv[1])
 from okoomer import courier
 from okoomer.events import model
 from okoomer.events.ring import Ring
+from okoomer.events.sign import Sign
 from okoomer.events.text import line
 from okoomer.guard.link import Link
 spec = json.loads(sys.argv[2])
 hook = (spec["on"], (spec["hook"],), 100.0)
-link = Link(*courier.start(courier.Options(spec["ring"], (hook,), (), "earlyoom")))
+wake, answers = courier.start(courier.Options(spec["ring"], (hook,), (), "earlyoom"))
+sign, link = Sign(wake), Link(answers)
 ring = Ring(spec["ring"])
 chosen = model.Chosen(
     "low", "", "low-memory", (), "process", spec["name"], (spec["pid"],), spec["command"], 1, 1, "", (), (), 1, 0.0,
@@ -49,7 +51,7 @@ chosen = model.Chosen(
 )
 for event in (chosen, model.Signalled("low", "SIGTERM", spec["name"], (spec["pid"],), ())):
     ring.write(line(event, time.time(), ring.sequence))
-    link.told()
+    sign()
 time.sleep(600)
 """
 

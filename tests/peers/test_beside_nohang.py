@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from okoomer.compat.nohang import load, translate
-from okoomer.policy.source import PolicyError
+from okoomer.policy.error import PolicyError
 from tests.box import peers
 from tests.box.box import Box
 from tests.box.process import Line

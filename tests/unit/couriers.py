@@ -6,7 +6,8 @@ import contextlib
 import os
 import select
 import time
-from collections.abc import Callable
+import unittest.mock
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,7 @@ from typing import Any, Self
 from okoomer import courier
 from okoomer.events import model
 from okoomer.events.ring import Ring
+from okoomer.events.sign import Sign
 from okoomer.events.text import line
 from okoomer.guard.link import Link
 from okoomer.record import Record
@@ -46,10 +48,12 @@ class Guarded:
     def __init__(self, directory: Path, listener: int = -1, **options: Any) -> None:
         self.options = courier.Options(str(directory / "ring"), **options)
         before = children()
-        wake, answers = courier.start(self.options, listener)
+        with copied() as copies:
+            wake, self._answers = courier.start(self.options, listener)
         [self.pid] = children() - before
-        self._wake, self._answers = wake, answers
-        self.link = Link(wake, answers)
+        [self._copy] = copies
+        self.sign = Sign(wake)
+        self.link = Link(self._answers)
         self.ring = Ring(self.options.ring)
         self.answers: list[tuple[int, int]] = []
         self.status: int | None = None
@@ -66,18 +70,19 @@ class Guarded:
         if self.status is None:
             os.kill(self.pid, 9)  # our own child, not yet waited for
             os.waitpid(self.pid, 0)
-        os.close(self._wake)
+        self.sign.close()
+        os.close(self._copy)
 
     def tell(self, *events: Record, at: float | None = None) -> None:
         """What the guard does with an event."""
         for event in events:
             self.ring.write(line(event, time.time() if at is None else at, self.ring.sequence))
-            self.link.told()
+            self.sign()
 
     def heeded(self) -> bool:
         """Whether the courier has taken the last sign, and so is through with the one before."""
         poller = select.poll()
-        poller.register(self._wake, select.POLLIN)
+        poller.register(self._copy, select.POLLIN)
         return not poller.poll(0)
 
     def answered(self, count: int, seconds: float = 60.0) -> list[tuple[int, int]]:
@@ -102,6 +107,21 @@ class Guarded:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = os.waitstatus_to_exitcode(status) if pid else None
         return self.status is not None
+
+
+@contextlib.contextmanager
+def copied() -> Iterator[list[int]]:
+    """Keeps a copy of what couriers are given that wait for a sign: what one has heeded, the other does not show."""
+    copies: list[int] = []
+    real = Sign.reader
+
+    def reader(sign: Sign) -> int:
+        fd = real(sign)
+        copies.append(os.dup(fd))
+        return fd
+
+    with unittest.mock.patch.object(Sign, "reader", reader):
+        yield copies
 
 
 def children() -> set[int]:

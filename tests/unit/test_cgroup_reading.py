@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def test_protection_is_shared_among_siblings_that_claim_more_than_there_is(tmp_p
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
-    """The paths that a function of `os` was called with."""
+    """The paths that a function of `posix` was called with."""
     called: list[str] = []
     real: Callable[..., Any] = getattr(os, name)
 
@@ -141,12 +142,12 @@ def watched(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
         called.append(str(path))
         return real(path, *arguments, **named)
 
-    monkeypatch.setattr(os, name, call)
+    monkeypatch.setattr(posix, name, call)
     return called
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, part: str, number: int) -> None:
-    """Lets a function of `os` fail where its path has a part."""
+    """Lets a function of `posix` fail where its path has a part."""
     real: Callable[..., Any] = getattr(os, name)
 
     def call(path: str, *arguments: object, **named: object) -> object:
@@ -154,7 +155,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, part: str, number: int) 
             raise OSError(number, os.strerror(number), path)
         return real(path, *arguments, **named)
 
-    monkeypatch.setattr(os, name, call)
+    monkeypatch.setattr(posix, name, call)
 
 
 def test_a_file_that_may_not_be_read_hides_no_sibling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +217,7 @@ def test_one_may_vanish_between_any_two_reads(tmp_path: Path, monkeypatch: pytes
             raise OSError(errno.ENODEV, "No such device")
         return real(fd, size, offset)
 
-    monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(posix, "pread", pread)
     found = cgroups.area(None, "/s", True, EVERY, 10.0)
     assert {each.path for each in found} >= {"/s", "/s/a", "/s/c"}
     assert all(each.memory == 5 for each in found if each.path in ("/s/a", "/s/c"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_a_scope_names_what_its_globs_match(tmp_path: Path, text: str, named: li
 def test_nothing_is_looked_at_if_nothing_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroups = Cgroups(build(tmp_path, TREE).machine)
     for name in ("open", "stat", "scandir", "listdir"):
-        monkeypatch.setattr(os, name, None)
+        monkeypatch.setattr(posix, name, None)
     assert cgroups.scoped((), 10.0) == ()
 
 
@@ -72,7 +73,7 @@ def test_only_directories_that_can_match_are_listed(tmp_path: Path, monkeypatch:
     made = build(tmp_path, TREE)
     listed: list[str] = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(posix, "scandir", lambda path: listed.append(path) or scandir(path))  # type: ignore[func-returns-value]
     cgroups = Cgroups(made.machine)
     paths(cgroups, "a.slice/one.service")
     assert not listed
@@ -229,7 +230,7 @@ def test_a_directory_that_may_not_be_listed_is_told_and_hides_no_other(
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", forbidden)
+    monkeypatch.setattr(posix, "scandir", forbidden)
     cgroups = Cgroups(made.machine)
     assert paths(cgroups, "*/*.service") == ["/b.slice/one.service"]
     assert list(cgroups.troubles()) == [f"{made.mount}/a.slice: Permission denied"]

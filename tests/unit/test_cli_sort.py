@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import posix
 import re
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
@@ -263,7 +264,7 @@ def test_few_files_are_read_of_each(
         opened.append(path)
         return open_file(path, *rest)
 
-    monkeypatch.setattr(os, "open", count)
+    monkeypatch.setattr(posix, "open", count)
     okoomer("sort", *arguments)
     for app in APPS:
         assert sum(path.startswith(f"{proc}/{app.pid}/") for path in opened) == files

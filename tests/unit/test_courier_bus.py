@@ -217,7 +217,7 @@ def test_while_the_bus_takes_its_time_announcements_gather(monkeypatch: pytest.M
 
 def test_a_missing_package_is_said_at_once_and_other_errors_when_it_matters(monkeypatch: pytest.MonkeyPatch) -> None:
     said = list[str]()
-    monkeypatch.setattr("okoomer.courier.say.say", said.append)
+    monkeypatch.setattr("okoomer.say.say", said.append)
     bus = Recorder()
     bus.error = ImportError("No module named 'jeepney'")
     Announcer(bus)

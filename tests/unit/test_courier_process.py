@@ -20,6 +20,7 @@ from okoomer.courier.runs import GRACE, MOST
 from okoomer.events import model
 from okoomer.events.model import NOT_STARTED
 from okoomer.events.ring import SLOTS, Ring
+from okoomer.events.sign import Sign
 from okoomer.guard.link import Link
 from okoomer.policy.model import Hook, Policy
 from tests.unit.couriers import KILLED, VICTIM, Guarded, asked, until
@@ -82,6 +83,8 @@ def test_a_hook_hears_of_the_victim_of_its_rule(tmp_path: Path, dump: Path, monk
         "OKOOMER_CMDLINE": "hog --size 1 GiB",
         "OKOOMER_SERVICE": "web.service",
         "OKOOMER_SIGNAL": "SIGKILL",
+        "OKOOMER_QUESTION": "",
+        "OKOOMER_LEVEL": "",
     }
 
 
@@ -215,7 +218,7 @@ def test_what_an_earlier_guard_has_written_is_not_done_again(tmp_path: Path) -> 
 def test_garbage_in_the_ring_is_passed_over(tmp_path: Path, garbage: str) -> None:
     with Guarded(tmp_path, hooks=(("killed", ("/bin/true",), 1.0),), voice="earlyoom") as guarded:
         guarded.ring.write(garbage)
-        guarded.link.told()
+        guarded.sign()
         guarded.tell(asked(9, "/bin/true"))
         assert guarded.answered(1)[-1] == (9, 0)
 
@@ -249,7 +252,7 @@ def test_a_ring_that_is_no_ring_is_said_once_and_read_when_it_is_one(
         guarded.ring.close()
         Path(guarded.options.ring).write_text("nothing of the kind" * 10)
         for _ in range(3):  # it is through with two of them
-            guarded.link.told()
+            guarded.sign()
             until(guarded.heeded)
         Path(guarded.options.ring).write_bytes(whole)
         guarded.ring = Ring(guarded.options.ring)
@@ -335,10 +338,10 @@ def test_the_guard_sees_that_the_courier_is_gone_and_goes_on(tmp_path: Path) -> 
 def test_the_line_outlasts_an_exec_and_the_courier_does_not_hold_the_guards_end(tmp_path: Path) -> None:
     wake, answers = courier.start(courier.Options(str(tmp_path / "ring")))
     assert os.get_inheritable(wake) and os.get_inheritable(answers)
-    link = Link(wake, answers)
+    sign, link = Sign(wake), Link(answers)
     assert not os.get_inheritable(wake) and not os.get_inheritable(answers)
     link.close()
-    os.close(wake)
+    sign.close()
     until(lambda: os.waitpid(-1, os.WNOHANG)[0])
 
 
@@ -347,7 +350,7 @@ def test_it_is_lean_and_takes_along_no_other_room() -> None:
     command = [sys.executable, "-I", "-S", "-c", program, str(Path(courier.__file__).parents[2])]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.split()
     rooms = {name.split(".")[1] for name in loaded if name.startswith("okoomer.")}
-    assert rooms == {"courier", "events", "record", "units"}
+    assert rooms == {"courier", "events", "record", "say", "units"}
     heavy = {"collections", "enum", "json", "jeepney", "pathlib", "re", "signal", "socket", "subprocess", "typing"}
     assert not heavy & set(loaded)
 
@@ -356,25 +359,13 @@ def test_it_is_lean_and_takes_along_no_other_room() -> None:
 
 
 @pytest.fixture
-def line() -> Iterator[tuple[Link, int, socket.socket]]:
-    """A link, its eventfd, and the courier's end of the socket."""
+def line() -> Iterator[tuple[Link, socket.socket]]:
+    """A link, and the courier's end of the socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    link = Link(wake, ours.detach())
+    link = Link(ours.detach())
     with theirs:
-        yield link, wake, theirs
+        yield link, theirs
     link.close()
-    os.close(wake)
-
-
-def test_a_sign_is_added_up_and_never_waits(line: tuple[Link, int, socket.socket]) -> None:
-    link, wake, _ = line
-    for _ in range(3):
-        link.told()
-    assert os.eventfd_read(wake) == 3
-    os.eventfd_write(wake, 2**64 - 2)
-    link.told()
-    link.told()
 
 
 @pytest.mark.parametrize(
@@ -386,9 +377,9 @@ def test_a_sign_is_added_up_and_never_waits(line: tuple[Link, int, socket.socket
     ],
 )
 def test_answers_are_heard_and_nonsense_is_passed_over(
-    line: tuple[Link, int, socket.socket], packets: list[bytes], answers: list[tuple[int, int]]
+    line: tuple[Link, socket.socket], packets: list[bytes], answers: list[tuple[int, int]]
 ) -> None:
-    link, _, theirs = line
+    link, theirs = line
     for packet in packets:
         theirs.send(packet)
     assert link.answers() == answers and link.alive

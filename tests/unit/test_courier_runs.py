@@ -38,14 +38,16 @@ class Stage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.said: list[str] = []
-        monkeypatch.setattr("okoomer.courier.say.say", self.said.append)
+        monkeypatch.setattr("okoomer.say.say", self.said.append)
         self.fakes: list[Fake] = []
+        self.users: list[str] = []
         self.error: OSError | None = None
         self.runs = Runs(self.start)
 
-    def start(self, _arguments: Sequence[bytes], _environment: Mapping[bytes, bytes], _stdin: bytes) -> Fake:
+    def start(self, _arguments: Sequence[bytes], _environment: Mapping[bytes, bytes], _stdin: bytes, user: str) -> Fake:
         if self.error:
             raise self.error
+        self.users.append(user)
         self.fakes.append(Fake())
         return self.fakes[-1]
 
@@ -124,6 +126,18 @@ def test_what_cannot_be_started_is_said_once(stage: Stage) -> None:
     stage.error = OSError(12, "Cannot allocate memory")
     assert not stage.begin(request=1) and not stage.begin(request=2)
     assert stage.said == ["/bin/x cannot be run: Cannot allocate memory"]
+
+
+def test_whose_it_was_to_be_and_what_for_is_said_where_it_cannot_be_run(stage: Stage) -> None:
+    environment = {b"OKOOMER_EVENT": b"died"}
+    for user in ("bob", "bob", "eve"):
+        stage.runs.begin([b"/bin/x"], environment, b"", 5.0, 0.0, user=user)
+        stage.fakes[-1].ended = OSError(2, "there is no such user")
+        stage.runs.advance(0.1)
+    assert stage.users == ["bob", "bob", "eve"]
+    assert stage.said == [
+        f"/bin/x, as user {user} on died, cannot be run: there is no such user" for user in ("bob", "eve")
+    ]
 
 
 def test_what_cannot_be_executed_is_answered_as_not_started(stage: Stage) -> None:

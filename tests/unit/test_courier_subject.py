@@ -81,6 +81,8 @@ def test_all_variables_are_there_even_for_nobody() -> None:
         b"OKOOMER_CMDLINE": b"",
         b"OKOOMER_SERVICE": b"",
         b"OKOOMER_SIGNAL": b"",
+        b"OKOOMER_QUESTION": b"",
+        b"OKOOMER_LEVEL": b"",
     }
 
 
@@ -95,7 +97,12 @@ def test_the_variables_tell_who_and_what() -> None:
         b"OKOOMER_CMDLINE": b"hog --size 1 GiB",
         b"OKOOMER_SERVICE": b"web.service",
         b"OKOOMER_SIGNAL": b"SIGKILL",
+        b"OKOOMER_QUESTION": b"",
+        b"OKOOMER_LEVEL": b"",
     }
+    given = variables("question", {"event": "question", "question": 7}, HOG, "")
+    assert (given[b"OKOOMER_QUESTION"], given[b"OKOOMER_LEVEL"]) == (b"7", b"")
+    assert variables("level", {"event": "level", "level": 100}, NOBODY, "")[b"OKOOMER_LEVEL"] == b"100"
 
 
 def test_earlyooms_variables_have_earlyooms_limits() -> None:
@@ -137,6 +144,43 @@ def test_where_nobody_was_found_or_chosen_it_is_nobody() -> None:
     assert subjects.of({"event": "warned", "rule": "low"}) == NOBODY
     subjects.remember(chosen("low", 5))
     assert subjects.of({"event": "refused", "rule": "low", "why": "..."}) == NOBODY
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "warned", "rule": "early", "text": "...", "pid": 9},
+        {"event": "question", "question": 3, "rule": "early", "pids": [9, 10]},
+        {"event": "paused", "by": "user 1000", "pids": [9], "lost": []},
+        {"event": "resumed", "pids": [9]},
+        {"event": "limited", "pids": [9], "bytes": 1},
+    ],
+)
+def test_an_event_that_names_somebody_is_about_him(event: dict[str, Any]) -> None:
+    subjects = Subjects()
+    subjects.remember(chosen("early", 5))
+    named = event | {"name": "make", "user": 1000, "cgroup": "/x.service"}
+    assert subjects.of(named) == Subject(9, "make", 1000, "/x.service")
+    subjects.remember(chosen("early", 9))
+    assert subjects.of(named).cmdline == "hog -x", "more is known of whom a rule has chosen"
+
+
+def test_the_end_of_a_question_is_about_whom_it_was_about() -> None:
+    subjects = Subjects()
+    for number in range(1, REMEMBERED + 2):
+        subjects.of(
+            {"event": "question", "question": number, "rule": "low", "pids": [number], "name": "make", "user": -1}
+        )
+    about = subjects.of({"event": "closed", "question": 2, "how": "late"})
+    assert (about.pid, about.name) == (2, "make")
+    assert expand("$PID $NAME [$UID]", about) == "2 make []", "they are of several users"
+    assert subjects.of({"event": "closed", "question": 1, "how": "late"}) == NOBODY
+
+
+def test_how_short_memory_is_is_about_nobody() -> None:
+    subjects = Subjects()
+    subjects.remember(chosen("low", 5))
+    assert subjects.of({"event": "level", "level": 50, "rules": ["low"]}) == NOBODY
 
 
 def test_old_acts_are_forgotten() -> None:

@@ -17,7 +17,7 @@ from jeepney.bus_messages import message_bus  # type: ignore[import-untyped]
 from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore[import-untyped]
 
 from okoomer.courier import Place
-from okoomer.courier.oom1 import HEAD, INTERFACE, LONGEST, NAME, PATH, Frames
+from okoomer.courier.oom1 import INTERFACE, LONGEST, NAME, PATH
 from okoomer.courier.reports import EACH, METHOD
 from okoomer.events import model
 from okoomer.policy.model import Policy
@@ -359,25 +359,3 @@ def test_without_leave_to_own_the_name_all_else_works_and_it_is_said(
             assert guarded.answered(1) == [(5, 0)]
     finally:
         daemon.stop()
-
-
-def message(length: int, order: str = "l") -> bytes:
-    """A message of a bus, as far as its length goes."""
-    body = (length - HEAD - 8).to_bytes(4, "little" if order == "l" else "big")
-    fields = (5).to_bytes(4, "little" if order == "l" else "big")
-    return order.encode() + bytes(3) + body + bytes(4) + fields + bytes(length - HEAD)
-
-
-@pytest.mark.parametrize("piece", [1, 7, 15, 16, 17, 1000, 1 << 20])
-def test_a_stream_is_cut_into_messages_and_too_long_ones_are_dropped(piece: int) -> None:
-    wanted = [message(24), message(40, "B"), message(LONGEST), message(32)]
-    stream = wanted[0] + message(LONGEST + 8) + wanted[1] + wanted[2] + message(3 * LONGEST, "B") + wanted[3]
-    frames, found = Frames(), []
-    for start in range(0, len(stream), piece):
-        found += frames.add(stream[start : start + piece])
-    assert found == wanted
-
-
-def test_what_is_no_bus_is_left() -> None:
-    with pytest.raises(ValueError, match="no message"):
-        Frames().add(b"HTTP/1.1 400 Bad Request\r\n")

@@ -28,6 +28,12 @@ REFUSED = model.Refused("low", "all are spared", (RANKED,))
 STUCK = model.Stuck("low", "hog", (42,), 2.0, "it does not die")
 EVENTS: list[Record] = [
     CHOSEN, SIGNALLED, REFUSED, STUCK, model.Warned("low", "soon"), model.Died("low", "hog", (42,), 0.1, 5 << 20),
+    model.Question(
+        7, "low", "hog", (42,), 7, "/a", 20.0, ("resume", "end"), "kill", 5 << 20, 1 << 20, True, 1 << 26, "large"
+    ),
+    model.Closed(7, "answered", "end", 7), model.Paused("rule low", "hog", (42,), 7, "/a", True),
+    model.Resumed("hog", (42,), 7, "/a", 3.0, "memory came back"),
+    model.Limited("hog", (42,), 7, "/a", 1 << 30, "memory.high"), model.Level(100, 1 << 20, 3.0, ("low",)),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from okoomer.events import model
 from okoomer.events.text import harmless, line, reading, sentence, some_pids, to_json
 from okoomer.policy.metrics import AVERAGE, FLOW, METRICS, PORTION, STALL, TREND
-from okoomer.record import Record
+from okoomer.record import Record, replace
 from okoomer.units import GIB
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=20)
@@ -21,11 +21,28 @@ NUMBERS = st.one_of(st.floats(), st.integers(-(2**64), 2**64))
 VALUES = st.lists(st.tuples(TEXT, st.none() | NUMBERS), max_size=3, unique_by=lambda pair: pair[0]).map(tuple)
 PIDS = st.lists(st.integers(1, 2**22), min_size=1, max_size=6).map(tuple)
 RANKED = st.builds(model.Ranked, TEXT, TEXT, PIDS, NUMBERS, st.integers(0, 2**50), TEXT)
+QUESTION = model.Question(
+    question=3,
+    rule="r",
+    name="hog",
+    pids=(4,),
+    user=1000,
+    cgroup="/a",
+    seconds=20.0,
+    choices=(model.RESUME, model.PAUSE, model.END, model.LIMIT),
+    then="term",
+    freed=GIB,
+    available=GIB,
+    paused=False,
+    limit=64 << 20,
+    why="it grows",
+)
 #: What stands in a field, by its annotation.
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "str": TEXT,
     "int": st.integers(0, 2**63),
     "float": NUMBERS,
+    "float | None": st.none() | NUMBERS,
     "bool": st.booleans(),
     "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
     "tuple[int, ...]": PIDS,
@@ -156,6 +173,12 @@ def test_a_hostile_name_cannot_begin_a_line_of_its_own(name: str) -> None:
         model.Late(2.0, 4, name),
         model.Warned("low", name),
         model.Trouble(name),
+        model.Warned("low", "short", name=name, pid=4),
+        replace(QUESTION, name=name),
+        replace(QUESTION, why=name),
+        model.Paused("rule r", name, (4,), 0, "/", False),
+        model.Resumed(name, (4,), 0, "/", 1.0, "why"),
+        model.Limited(name, (4,), 0, "/", 1, "memory.high"),
         model.Run(1, "low", ("/bin/x", name), 0.2, 4, "hog", 0, "/", ""),
         model.Run(1, "low", ("/bin/x",), 0.2, 4, name, 0, "/", ""),
     ):
@@ -179,6 +202,47 @@ def test_what_is_no_event_has_no_sentence() -> None:
         (model.Signalled("r", "SIGKILL", "hog", (4,), (6,)), "SIGKILL to hog (pid 4), not to pid 6"),
         (model.Died("r", "hog", (4,), 0.25, 1024**2), "hog (pid 4) is gone after 0.250 s, 1 MiB came back"),
         (model.Recovered("r", asked=True), "rule r: memory came back, the victim may go on"),
+        (model.Warned("r", "short"), "rule r warns: short"),
+        (
+            model.Warned("r", "short", name="hog", pid=4, left=40.4),
+            "rule r warns: short; hog (pid 4) grows most, at this rate memory is full in 40 s",
+        ),
+        (
+            model.Warned("r", "hog is the next to go: kill", name="hog", pid=4, left=float("inf"), act=True),
+            "rule r warns: hog is the next to go: kill",
+        ),
+        (model.Level(0, GIB, None, ()), "memory is not short any more: 1.0 GiB available"),
+        (
+            model.Level(100, GIB, 12.0, ("a", "b")),
+            "memory is short (medium): 1.0 GiB available, at this rate memory is full in 12 s: a, b",
+        ),
+        (
+            QUESTION,
+            "question 3 by rule r: what is to become of hog (pid 4), which runs on? resume, pause, end, "
+            "limit (64 MiB); term if nobody answers within 20 s; it grows",
+        ),
+        (
+            replace(QUESTION, paused=True, choices=("resume", "end"), seconds=0.5),
+            "question 3 by rule r: what is to become of hog (pid 4), which is paused? resume, end; "
+            "term if nobody answers within 0.5 s; it grows",
+        ),
+        (model.Closed(3, model.ANSWERED, "end", 1000), "question 3 is over: user 1000 answers end"),
+        (model.Closed(3, model.ANSWERED, "end"), "question 3 is over: the answer is end"),
+        (model.Closed(3, model.LATE), "question 3 is over: nobody has answered"),
+        (model.Closed(3, model.URGENT), "question 3 is over: a more urgent rule cannot wait"),
+        (
+            model.Paused("rule r", "hog", (4,), 7, "/a", False, (5,)),
+            "hog (pid 4) stands still by rule r, but not pid 5",
+        ),
+        (model.Paused("user 7", "/a", (4,), 7, "/a", True), "/a (its cgroup is frozen) stands still by user 7"),
+        (
+            model.Resumed("hog", (4,), 7, "/a", 2.5, "user 7 wants it"),
+            "hog (pid 4) goes on after 2.5 s: user 7 wants it",
+        ),
+        (
+            model.Limited("hog", (4,), 7, "/a", 2 * GIB, "memory.high"),
+            "hog (pid 4) gets no more than 2.0 GiB (memory.high)",
+        ),
         (
             model.Report(24 * GIB, 23 * GIB, 0, 2 * GIB, GIB),
             "23.0 GiB of 24.0 GiB available (96%), swap 1.0 GiB of 2.0 GiB free",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 from pathlib import Path
 
 import pytest
@@ -128,9 +129,9 @@ def test_a_file_that_may_not_be_read_is_trouble_and_the_last_good_reading_stands
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", refuse)
+        patch.setattr(posix, "pread", refuse)
         assert source.read() == 5
-        patch.setattr(os, "open", refuse)
+        patch.setattr(posix, "open", refuse)
         assert source.read() == 5
         assert source.trouble == f"{path}: {os.strerror(number)}"
     assert (source.read(), source.trouble) == (5, "")
@@ -147,7 +148,7 @@ def test_an_interface_that_vanishes_is_none_and_may_come_back(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pread", gone)
+        patch.setattr(posix, "pread", gone)
         assert source.read() is None
         assert source.trouble == ""
     assert source.read() == 5
@@ -164,7 +165,7 @@ def test_the_descriptor_is_kept_and_given_back(
         opened.append(real(path, flags))
         return opened[-1]
 
-    monkeypatch.setattr(os, "open", counted)
+    monkeypatch.setattr(posix, "open", counted)
     assert [source.read() for _ in range(5)] == [5] * 5
     assert len(opened) == 1
     source.close()
@@ -189,7 +190,7 @@ def test_a_file_that_comes_in_pieces_is_read_whole_and_within_its_size(
 ) -> None:
     path.write_bytes(bytes(range(250)))
     real = os.pread
-    monkeypatch.setattr(os, "pread", lambda fd, size, at: real(fd, min(size, 7), at))
+    monkeypatch.setattr(posix, "pread", lambda fd, size, at: real(fd, min(size, 7), at))
     assert Source(str(path), len, pieces=True).read() == 250
     assert Source(str(path), len, 100, pieces=True).read() == 100
     assert Source(str(path), len).read() == 7

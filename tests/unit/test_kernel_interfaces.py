@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posix
 import subprocess
 import sys
 import time
@@ -30,7 +31,7 @@ def test_a_copy_of_a_pressure_file_is_never_written_to(tmp_path: Path, monkeypat
     copy = tmp_path / "memory"
     copy.write_bytes(b"some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n")
     before = copy.read_bytes(), copy.stat().st_mtime_ns
-    monkeypatch.setattr(os, "write", lambda *_: pytest.fail("written to"))
+    monkeypatch.setattr(posix, "write", lambda *_: pytest.fail("written to"))
     assert open_trigger(str(copy), "some", 0.1, 1.0) is None
     assert (copy.read_bytes(), copy.stat().st_mtime_ns) == before
 
@@ -59,7 +60,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             raise OSError(errno.EINVAL, "Invalid argument")
         return len(text)
 
-    monkeypatch.setattr(os, "write", write_trigger)
+    monkeypatch.setattr(posix, "write", write_trigger)
     return texts
 
 
@@ -87,7 +88,7 @@ def test_a_kernel_that_refuses_altogether_is_asked_once_and_the_file_closed(monk
         asked.append(fd)
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
-    monkeypatch.setattr(os, "write", refuse)
+    monkeypatch.setattr(posix, "write", refuse)
     assert open_trigger(ON_PROCFS, "some", 0.1, 1.0) is None
     assert len(asked) == 1
     with pytest.raises(OSError):

@@ -9,7 +9,18 @@ import pytest
 
 from okoomer.policy import language
 from okoomer.policy.metrics import METRICS, PORTION, TREND
-from okoomer.policy.model import CGROUP_RANKS, DESCENTS, HAPPENINGS, MANAGED, RANKS, SELECTORS, STEPS, TOLD, UNITS
+from okoomer.policy.model import (
+    CGROUP_RANKS,
+    DESCENTS,
+    HAPPENINGS,
+    LEVELS,
+    MANAGED,
+    RANKS,
+    SELECTORS,
+    STEPS,
+    TOLD,
+    UNITS,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs/policy.md").read_text("utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| `")]
@@ -27,6 +38,11 @@ NAMED = {word for row in ROWS for word in re.findall(r"`([\w.]+)[^`]*`", row.spl
 )
 def test_every_word_has_a_row(words: tuple[str, ...]) -> None:
     assert set(words) <= NAMED
+
+
+def test_every_level_is_named() -> None:
+    row = next(row for row in ROWS if row.startswith("| `level` | how short"))
+    assert all(f"`{word}`" in row for word in LEVELS)
 
 
 def test_everything_to_tell_is_named() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from okoomer.policy.language import PolicyError, load, parse
+from okoomer.policy.model import HAPPENINGS
 
 HEAD = '[[rule]]\nname = "a"\n'
 WHEN = HEAD + 'when = "mem.free < 5%"\n'
@@ -125,7 +126,7 @@ FILES = [
     (WHEN + "steps = []", 4, 9, "[]", "no step"),
     (WHEN + "steps = ['']", 4, 11, "", "not a step"),
     (WHEN + "steps = ['kil']", 4, 11, "kil", "did you mean kill?"),
-    (WHEN + "steps = ['pause 5s', 'kill']", 4, 11, "pause", "this version does not have the step"),
+    (WHEN + "steps = ['slow 5s', 'kill']", 4, 11, "slow", "this version does not have the step"),
     (WHEN + "steps = ['term']", 4, 11, "term", "a step without a duration"),
     (WHEN + "steps = ['term 5']", 4, 16, "5", "a number without a unit"),
     (WHEN + "steps = ['term  5s 6s']", 4, 20, "6s", "expected term and a duration"),
@@ -182,9 +183,17 @@ FILES = [
     ("[[hooks]]\n", 1, 1, "[[hooks]]", "(did you mean hook?)"),
     ("[[hook]]\non = 'warned'\n" + WHEN, 1, 1, "[[hook]]", "a hook without run"),
     (WHEN + "[[hook]]\nrun = '/a'", 4, 1, "[[hook]]", "a hook without on"),
-    (WHEN + "[[hook]]\non = 'x'", 5, 7, "x", "one of warned, chosen, signalled, killed, died, stuck, refused"),
+    (WHEN + "[[hook]]\non = 'x'", 5, 7, "x", f"one of {', '.join(HAPPENINGS)}"),
     (WHEN + "[[hook]]\nlimit = '0s'", 5, 10, "0s", "more than 0s"),
     (WHEN + "[[hook]]\nname = 'x'", 5, 1, "name", "one of on, run, limit"),
+    (WHEN + "[[hook]]\nuser = 'nobdy'", 5, 9, "nobdy", "unknown user: 'nobdy'; expected the name of a user of this"),
+    (WHEN + "[[hook]]\nuser = '0'", 5, 9, "0", "unknown user"),
+    (WHEN + "level = 'hihg'", 4, 10, "hihg", "unknown level: 'hihg'; expected one of low, medium, critical"),
+    (WHEN + "level = 50", 4, 9, "50", "a string"),
+    (WHEN + "level = 'low'\nsteps = []", 5, 9, "[]", "no step"),
+    (WHEN + "rest = '5s'\nlevel = 'low'", 4, 1, "rest", "a rule that takes nobody: 'rest'; expected steps in it"),
+    (WHEN + "level = 'low'\nprefer = ['name:a']", 5, 1, "prefer", "no more than name, when, until and scope"),
+    ("level = 'low'\n" + WHEN, 1, 1, "level", "unknown key"),
     (WHEN + "least = '200%'", 4, 10, "200%", "more than all there is"),
     (WHEN.replace("\n", "\r\n") + "rest = '5'\r\n", 4, 9, "5", "a number without a unit"),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix
 import subprocess
 import sys
 from _signal import SIGKILL
@@ -75,7 +75,7 @@ class Stage:
         self.pids = pids
         self.events: list[Record] = []
         monkeypatch.setattr(loop.clock, "since_boot", lambda: self.world.now)
-        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(posix, "geteuid", lambda: 0)
         dry_run = more.pop("dry_run", False)
         policy = Policy("test", rules, **more)
         ladder = Ladder(self.world, self.events.append, policy)

@@ -120,12 +120,10 @@ def test_no_more_are_kept_than_can_be_judged(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def line() -> Iterator[tuple[Link, socket.socket]]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    wake = os.eventfd(0)
-    link = Link(wake, ours.detach())
+    link = Link(ours.detach())
     with theirs:
         yield link, theirs
     link.close()
-    os.close(wake)
 
 
 def test_settings_and_answers_come_on_the_same_line(line: tuple[Link, socket.socket]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,8 +34,8 @@ class Attributes(dict[str, bytes]):
 @pytest.fixture
 def attributes(monkeypatch: pytest.MonkeyPatch) -> Attributes:
     found = Attributes()
-    monkeypatch.setattr(os, "getxattr", found.get_one)
-    monkeypatch.setattr(os, "setxattr", found.set_one)
+    monkeypatch.setattr(posix, "getxattr", found.get_one)
+    monkeypatch.setattr(posix, "setxattr", found.set_one)
     return found
 
 
@@ -78,8 +79,8 @@ def test_that_they_cannot_be_set_is_no_trouble(monkeypatch: pytest.MonkeyPatch, 
         tried.append(name)
         raise error
 
-    monkeypatch.setattr(os, "getxattr", refuse)
-    monkeypatch.setattr(os, "setxattr", refuse)
+    monkeypatch.setattr(posix, "getxattr", refuse)
+    monkeypatch.setattr(posix, "setxattr", refuse)
     marks.foretell(3)
     marks.count(3, 1)
     assert {name.split(".")[0] for name in tried} == {"user", "trusted"}

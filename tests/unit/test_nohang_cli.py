@@ -272,7 +272,7 @@ def began(*argv: object, asked: bool = False, holder: int | None = None) -> tupl
         patch.object(nohang, "start", start),
         patch.object(nohang, "for_reload", lambda: asked),
         patch.object(nohang, "fill_rate", lambda: 5.0),
-        patch.object(nohang.compileall, "compile_dir"),
+        patch.object(nohang, "compile_all"),
         patch.object(nohang.place, "running", lambda directory: holder),
         patch.object(sys, "orig_argv", ["python3", "/usr/bin/okoomer", "nohang", *map(str, argv)]),
         redirect_stdout(out),

@@ -12,9 +12,9 @@ from okoomer.compat.nohang import Settings, load, parse
 from okoomer.compat.nohang_directives import ADJUSTMENTS, FLAGS, NAMES, SOFT_ACTIONS
 from okoomer.compat.nohang_keys import DEFAULTS, KEYS, SECTIONS
 from okoomer.facts import Process
+from okoomer.policy.error import PolicyError
 from okoomer.policy.model import SELECTORS, Amount
 from okoomer.policy.select import matcher
-from okoomer.policy.source import PolicyError
 from okoomer.record import replace
 from okoomer.units import GIB, MIB
 from tests.box.peers import unpacked

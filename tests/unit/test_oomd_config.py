@@ -10,8 +10,8 @@ import pytest
 from okoomer.compat.oomd_config import Config, default, load, parse, with_drop_in
 from okoomer.compat.oomd_plugins import ACTION, DETECTOR, KEYS, PLUGINS
 from okoomer.compat.oomd_values import Globs
+from okoomer.policy.error import PolicyError
 from okoomer.policy.model import Amount
-from okoomer.policy.source import PolicyError
 
 EXAMPLES = Path(__file__).parent / "oomd"
 SWAP = '["low", {"name": "swap_free", "args": {"threshold_pct": "10"}}]'

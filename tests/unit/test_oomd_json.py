@@ -11,7 +11,7 @@ import pytest
 from okoomer.compat import oomd_json
 from okoomer.compat.oomd_config import parse
 from okoomer.compat.oomd_json import ARRAY, NULL, NUMBER, OBJECT, STRING, TRUTH, Node
-from okoomer.policy.source import PolicyError
+from okoomer.policy.error import PolicyError
 from tests.unit.strategies import cases
 
 EXAMPLES = Path(__file__).parent / "oomd"

@@ -12,9 +12,9 @@ from okoomer.compat.oomd_config import parse
 from okoomer.compat.oomd_policy import translate
 from okoomer.facts import Cgroup, Memory, Pressure, Snapshot, Stall, Swap
 from okoomer.policy.engine import FIRED, HOLDING, Engine
+from okoomer.policy.error import PolicyError
 from okoomer.policy.language import essential
 from okoomer.policy.model import Amount, Policy, Ratios, Rule, Step
-from okoomer.policy.source import PolicyError
 from okoomer.policy.wants import wants_of
 from okoomer.record import replace
 from okoomer.units import GIB

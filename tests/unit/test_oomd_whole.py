@@ -12,8 +12,8 @@ import pytest
 from okoomer.compat.oomd_config import load, parse, with_drop_in
 from okoomer.compat.oomd_plugins import ACTION, DETECTOR, PLUGINS, Argument
 from okoomer.compat.oomd_policy import ALWAYS, translate
+from okoomer.policy.error import PolicyError
 from okoomer.policy.language import parse as parse_policy
-from okoomer.policy.source import PolicyError
 from okoomer.policy.words import describe
 from okoomer.policy.write import text_of
 from okoomer.units import GIB

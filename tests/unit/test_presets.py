@@ -107,7 +107,7 @@ FULL_ZRAM = Zram(4 * GIB, 4 * GIB, GIB)
     ],
 )
 def test_what_is_ended_on_which_machine(name: str, snapshots: list[Snapshot], acts: bool) -> None:
-    kills = {rule.name for rule in load(name).rules if rule.steps[-1].kind in ("kill", "oom")}
+    kills = {rule.name for rule in load(name).rules if rule.steps and rule.steps[-1].kind in ("kill", "oom")}
     assert bool(fired(name, snapshots) & kills) is acts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import shutil
 from pathlib import Path
 from typing import Any
@@ -220,7 +221,7 @@ def test_a_process_that_ends_while_it_is_read_is_left_out(
             shutil.rmtree(machine / "proc/5")
         return real(path, *arguments, **options)
 
-    monkeypatch.setattr(os, "open", open_then)
+    monkeypatch.setattr(posix, "open", open_then)
     found = scan(f"{machine}/proc", 1000.0, 0, NOTHING)
     assert not (machine / "proc/5").exists()
     assert 6 in by_pid(found) and 5 not in by_pid(found)

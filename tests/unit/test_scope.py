@@ -9,9 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from okoomer.policy.error import PolicyError
 from okoomer.policy.glob import component_matches, components, literal, matches
 from okoomer.policy.scope import LONGEST, MOST_BRACES, MOST_PATHS, parse_scope, scope_of
-from okoomer.policy.source import PolicyError, Text
+from okoomer.policy.source import Text
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def machine(tmp_path: Path) -> Iterator[Path]:
         patch.object(systemd_oomd, "start", become),
         patch.object(systemd_oomd, "hierarchy", lambda _machine: "/sys/fs/cgroup"),
         patch.object(systemd_oomd.place, "runtime_dir", lambda _given: str(tmp_path / "run")),
-        patch.object(systemd_oomd.compileall, "compile_dir", lambda *_given, **_named: None),
+        patch.object(systemd_oomd, "compile_all"),
         patch.object(systemd_oomd, "fill_rate", lambda: 1e9),
     ):
         yield tmp_path

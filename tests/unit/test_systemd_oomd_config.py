@@ -9,7 +9,7 @@ import pytest
 from okoomer.compat.systemd_oomd import load
 from okoomer.compat.systemd_oomd_keys import Ruleset, Settings
 from okoomer.compat.systemd_oomd_units import MOST, notes_of
-from okoomer.policy.source import PolicyError
+from okoomer.policy.error import PolicyError
 
 
 def put(root: Path, name: str, text: str) -> Path:

@@ -8,12 +8,12 @@ import pytest
 
 from okoomer.compat.systemd_oomd import load, translate
 from okoomer.compat.systemd_oomd_units import Unit, for_units, units_of
+from okoomer.policy.error import PolicyError
 from okoomer.policy.glob import matches
 from okoomer.policy.instances import Setting
 from okoomer.policy.language import parse
 from okoomer.policy.model import Scope
 from okoomer.policy.scope import scope_of
-from okoomer.policy.source import PolicyError
 from okoomer.policy.write import condition_text, text_of
 from tests.unit.console import okoomer
 from tests.unit.test_systemd_oomd_config import put

@@ -14,6 +14,7 @@ from okoomer.policy.model import (
     CGROUP_RANKS,
     DESCENTS,
     HAPPENINGS,
+    LEVELS,
     MANAGED,
     POINTED,
     RANKS,
@@ -194,6 +195,8 @@ def steps(random: Random, scoped: bool) -> tuple[Step, ...]:
     if scoped:
         before += [Step("shrink", amount=Amount(0.01, True)), Step("shrink", 2.0, amount=Amount(50 * MIB))]
     last = random.choice(((Step("kill"),), (Step("oom"),), (Step("prekill", 5.0), Step("kill")), ()))
+    if last and last[-1].kind == "kill":
+        before += [Step("pause", 10.0), Step("ask", 90.0)]
     return (*random.sample(before, random.randrange(4)), *last) or (Step("kill"),)
 
 
@@ -246,6 +249,13 @@ def rule(random: Random, number_: int, ranks: tuple[str, ...]) -> Rule:
         least=amount(random),
         least_score=random.choice((0.0, 10.0, 0.5)) if pointed else 0.0,
         raised=not pointed or random.random() < 0.5,
+        level=random.choice((0, 0, *LEVELS.values())),
+    )
+
+
+def hook(random: Random) -> Hook:
+    return Hook(
+        random.choice(HAPPENINGS), command(random), random.choice((20.0, 1.0)), random.choice(("", "root", "daemon"))
     )
 
 
@@ -266,7 +276,7 @@ def policy(random: Random) -> Policy:
         supervisors=some_selectors(random),
         points=points(random, pointed) if any(takes_points(one) for one in rules) else (),
         instead=insteads(random),
-        hooks=tuple(Hook(random.choice(HAPPENINGS), command(random), random.choice((20.0, 1.0))) for _ in range(2)),
+        hooks=tuple(hook(random) for _ in range(2)),
         notify=tuple(random.sample(HAPPENINGS, random.choice((0, 2)))),
         report=random.choice((0.0, 1.0, 3600.0)),
         pressure=random.choice(("", "/sys/fs/cgroup/user.slice/memory.pressure")),

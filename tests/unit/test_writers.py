@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import subprocess
 import sys
 import time
@@ -357,7 +358,7 @@ def test_on_the_ordinary_path_no_io_is_opened(tmp_path: Path, monkeypatch: pytes
             sense = Sense(machine, (), now=lambda: now[0])
             ladder = Ladder(World(), events.append, policy)
             guard = Guard(machine, policy, sense, ladder, events.append, 1, True, now=lambda: now[0])
-            monkeypatch.setattr(os, "open", spy)
+            monkeypatch.setattr(posix, "open", spy)
         guard.cycle()
     (chosen,) = [event for event in events if type(event).__name__ == "Chosen"]
     assert any(path.endswith("/6/io") for path in opened) is flood

@@ -15,10 +15,13 @@ from click.exceptions import NoArgsIsHelpError
 from okoomer import __version__
 from okoomer.cli.errors import BAD_INPUT, CANNOT, DONE
 from okoomer.guard.sense import Unreadable
-from okoomer.policy.source import PolicyError
+from okoomer.policy.error import PolicyError
 
 #: Each is a module of this package with a click command named `command`; the order is that of the help.
-COMMANDS = ("run", "demo", "status", "check", "why", "snapshot", "doctor", "sort", "pressure", "import")
+COMMANDS = (
+    "run", "courier", "desktop", "demo", "status", "answer", "pause", "resume", "check", "why", "snapshot", "doctor",
+    "sort", "pressure", "import",
+)  # fmt: skip
 
 
 class Commands(click.Group):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
+from okoomer.events.account import ranking
 from okoomer.events.text import harmless, readings
 from okoomer.facts import Snapshot
 from okoomer.guard.cgroups import Cgroups
@@ -178,11 +179,3 @@ def in_words(decision: Decision) -> Iterable[str]:
     else:
         yield f"it takes nobody: {harmless(choice.refusal)}"
     yield from ranking((one.name, one.pids, one.why) for one in choice.ranking)
-
-
-def ranking(ranked: Iterable[tuple[str, Sequence[int], str]]) -> Iterable[str]:
-    """A ranking for people, of (name, pids, why): a heading, and a line each."""
-    yield "ranking, best first:"
-    for place, (name, pids, why) in enumerate(ranked, 1):
-        pid = f" (pid {pids[0]})" if pids else ""
-        yield f"  {place:2}. {harmless(name)}{pid}: {harmless(why)}"

@@ -141,7 +141,8 @@ def main() -> None:
     from okoomer.cli.commands import okoomer
 
     if len(sys.argv) == 3:
-        extra = ["--policy", "server"] if sys.argv[1] == "guard" else []
+        # As a service it has no courier of its own: what happens here is nobody's business outside.
+        extra = ["--service", "--policy", "server"] if sys.argv[1] == "guard" else []
         okoomer.main([{"guard": "run"}.get(sys.argv[1], sys.argv[1]), *extra, "--runtime-dir", sys.argv[2]])
     with tempfile.TemporaryDirectory(prefix="okoomer-demo-") as folder:
         sys.exit(rehearse(Path(folder)) and 4)

@@ -13,6 +13,7 @@ import click
 
 from okoomer.cli import place
 from okoomer.cli.doctor_cgroups import cgroups
+from okoomer.cli.doctor_courier import agent, courier
 from okoomer.cli.errors import NO
 from okoomer.cli.finding import Finding
 from okoomer.events.text import harmless
@@ -20,9 +21,9 @@ from okoomer.guard.sense import Sense
 from okoomer.kernel import process
 from okoomer.kernel.machine import LIVE
 from okoomer.kernel.pressure import open_trigger
+from okoomer.policy.error import PolicyError
 from okoomer.policy.examine import inert
 from okoomer.policy.language import load
-from okoomer.policy.source import PolicyError
 from okoomer.units import size
 
 #: Other daemons of the kind, by the names of their processes, and the units that start them.
@@ -31,7 +32,6 @@ PEERS = {
     "nohang": "nohang.service nohang-desktop.service",
     "oomd": "oomd.service",
     "systemd-oomd": "systemd-oomd.service systemd-oomd.socket",
-    "low-memory-moni": "low-memory-monitor.service",
     "thrash-protect": "thrash-protect.service",
     "bustd": "bustd.service",
 }
@@ -60,6 +60,8 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
         hidden_processes,
         cgroups,
         kernel,
+        courier,
+        agent,
         lambda: rules(policy or place.policy_of_this_machine()[0]),
     ]
     findings = [finding for check in checks for finding in check()]

@@ -111,17 +111,11 @@ def runtime_dir() -> str:
 
 
 def compile_once() -> None:
-    """Compiles what has not been compiled: a guard that does so itself keeps the compiler's leavings for life."""
-    source = launch.__file__.replace("launch.py", "main.py")
-    compiled = ((launch.__spec__ and launch.__spec__.cached) or "").replace("launch.", "main.")
-    try:
-        done = os.stat(compiled).st_mtime >= os.stat(source).st_mtime  # noqa: PTH116 (pathlib takes 8 ms)
-    except OSError:
-        done = False
-    if not done:
-        import compileall
+    """Compiles what has not been compiled; where it has been, not even the compiler is loaded."""
+    if not launch.is_compiled():
+        from okoomer.cli.compiled import compile_all
 
-        compileall.compile_dir(okoomer.__path__[0], quiet=2)
+        compile_all()
 
 
 def say(style: str, text: str) -> None:

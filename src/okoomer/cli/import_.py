@@ -16,7 +16,8 @@ from okoomer.compat import Translation, earlyoom, nohang
 from okoomer.events.text import harmless
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
-from okoomer.policy.source import PolicyError, Text
+from okoomer.policy.error import PolicyError
+from okoomer.policy.source import Text
 
 #: Where the options of earlyoom as a service stand.
 DEFAULT = Path("/etc/default/earlyoom")

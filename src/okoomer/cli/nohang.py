@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import compileall
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
 
 import okoomer
 from okoomer.cli import place
+from okoomer.cli.compiled import compile_all
 from okoomer.cli.decide import steps
 from okoomer.cli.errors import CANNOT, DONE, NO
 from okoomer.cli.nohang_memload import memload
@@ -28,8 +27,8 @@ from okoomer.facts import Snapshot
 from okoomer.guard.launch import Options
 from okoomer.guard.sense import Sense, Unreadable
 from okoomer.kernel.machine import LIVE
+from okoomer.policy.error import PolicyError
 from okoomer.policy.examine import firing
-from okoomer.policy.source import PolicyError
 from okoomer.record import Record, replace
 
 USAGE = """\
@@ -202,8 +201,7 @@ def monitor(settings: Settings, snapshot: Snapshot, asked: Asked) -> NoReturn:
         click.echo(f"nohang: {line}", err=True)
     for name, missing in inert(policy, sensed(policy)).items():
         click.echo(f"nohang: rule {name} cannot act here: no {', '.join(missing)}", err=True)
-    # As for `okoomer run`: a guard that has to compile itself keeps the leavings for life.
-    compileall.compile_dir(Path(okoomer.__file__).parent, quiet=2)
+    compile_all()
     start(replace(options, fill_rate=fill_rate()))
 
 

@@ -10,18 +10,23 @@ import click
 
 from okoomer.events import ring
 from okoomer.guard.launch import kept
-from okoomer.policy.language import load
 from okoomer.policy.model import Policy
 
 #: A policy that an administrator has put here holds for all commands that are given none.
 POLICY = Path("/etc/okoomer/policy.toml")
+#: What the courier offers, if the administrator has written it down.
+COURIER = Path("/etc/okoomer/courier.toml")
+#: The door of this machine's guard.
+DOOR = "/run/okoomer/guard.sock"
+#: Whose couriers are let in there; the shipped units have such a user.
+COURIER_USER = "okoomer"
 
 #: Options that several commands share.
 policy_option = click.option(
     "--policy", metavar="FILE|PRESET", help="Policy: a file, or the name of a preset. Default: this machine's."
 )
 runtime_option = click.option(
-    "--runtime-dir", metavar="DIR", default=None, help="Where the guard keeps its lock and its latest events."
+    "--runtime-dir", metavar="DIR", default=None, help="Where the guard has its lock, its door and its latest events."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
@@ -33,6 +38,17 @@ def runtime_dir(given: str | None) -> str:
     if os.geteuid() == 0:
         return "/run/okoomer"
     return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/tmp/okoomer-{os.getuid()}'}/okoomer"
+
+
+def courier_dir(given: str | None) -> str:
+    """The directory for a courier's own sockets: what a service manager has made for it, else beside the guard's."""
+    made = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return absolute(given or made or f"{runtime_dir(None)}-courier")
+
+
+def absolute(path: str) -> str:
+    """A path as it is found from anywhere; a symbolic link stays one."""
+    return os.path.abspath(path)  # noqa: PTH100 (pathlib follows links)
 
 
 def running(directory: str) -> int | None:
@@ -58,6 +74,8 @@ def policy_in_force(named: str | None, directory: str) -> tuple[Policy, str]:
     Raises:
         PolicyError: It is none.
     """
+    from okoomer.policy.language import load  # its parsers are slow to load, and most that is here needs none
+
     if named is None and running(directory) is not None:
         policy, source = kept(directory), started_by(directory)
         if policy:

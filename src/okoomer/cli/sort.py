@@ -146,10 +146,7 @@ def look(proc: str, pid: int, now: float) -> Row | None:
         stat = process.stat(proc, pid)
         if stat.kernel_thread or stat.state == "X" or (stat.state == "Z" and stat.threads < 2):
             return None
-        # Where the first thread has ended and others go on, its own status tells of no memory any more.
-        others = process.threads(proc, pid) if stat.state == "Z" else []
-        source = next((f"{pid}/task/{thread}" for thread in others if thread != pid), str(pid))
-        status = process.parse_status(read(f"{proc}/{source}/status"))
+        status = process.parse_status(process.status(proc, process.source(proc, pid, stat)))
     except (OSError, ValueError, IndexError):
         return None
     return Row(

@@ -1,16 +1,24 @@
-"""`okoomer status`: what the guard sees now and whom it would choose."""
+"""`okoomer status`: what the guard sees now, whom it would choose, who is paused and what is asked."""
 
 from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
+from typing import Any
 
 import click
 
 from okoomer.cli import decide, place
+from okoomer.cli.answer import cells
+from okoomer.cli.bus import NAME, Bus
 from okoomer.cli.decide import Decider, in_words
-from okoomer.cli.errors import NO
+from okoomer.cli.door import Door, is_ours
+from okoomer.cli.errors import NO, CannotHere
+from okoomer.cli.owners import Owners
+from okoomer.cli.reach import Guard
 from okoomer.events.text import harmless, to_json
+from okoomer.guard.reception import SOCKET
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
 from okoomer.policy.metrics import available, effective_swap
@@ -23,7 +31,7 @@ from okoomer.units import size
 @place.runtime_option
 @click.pass_context
 def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: str | None) -> None:
-    """Show whether a guard runs, the machine's memory, its rules and whom it would take.
+    """Show whether a guard runs, the machine's memory, its rules, whom it would take, who is paused and what is asked.
 
     Exits with 1 if no guard runs.
 
@@ -40,10 +48,12 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     time.sleep(1.0)
     snapshot = sense.snapshot()
     decision = decider.decide(LIVE, snapshot, always=True)
+    paused, questions, unknown = standing(runtime_dir, directory)
     if as_json:
         seen = json.loads(to_json(snapshot))
         answer = {"guard": pid, "policy": source, "snapshot": seen, "now": decide.as_json(decision)}
-        click.echo(json.dumps(answer, indent=1))
+        told = {"paused": [{"pid": one, "name": name} for one, _, name in paused], "questions": questions}
+        click.echo(json.dumps(answer | (dict.fromkeys(told) if unknown else told), indent=1))
     else:
         memory, swap = snapshot.memory, snapshot.swap
         if pid:
@@ -56,6 +66,46 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo(f"swap:   {size(swap.free)} of {size(swap.total)} free, which can still win {won}")
         else:
             click.echo("swap:   none")
+        for one, _, name in paused:
+            click.echo(f"paused: {harmless(name)} (pid {one})")
+        for asked in questions:
+            click.echo(f"asked:  question {asked['question']}: {'; '.join(cells(asked))}")
+        if unknown:
+            click.echo(f"who is paused and what is asked is not known: {harmless(unknown)}")
         for line in in_words(decision):
             click.echo(line)
     ctx.exit(0 if pid else NO)
+
+
+def standing(runtime_dir: str | None, directory: str) -> tuple[list[tuple[int, int, str]], list[dict[str, Any]], str]:
+    """Who is paused and what is asked, as reach.Guard has it; and why that is not known, "" if it is.
+
+    Args:
+        runtime_dir: The directory that was named.
+        directory: The one that is meant.
+    """
+    to = None
+    try:
+        to = _asked(runtime_dir, directory)
+        return (to.paused(), to.questions(), "") if to else ([], [], "")
+    except CannotHere as error:
+        return [], [], error.format_message()
+    finally:
+        if to:
+            to.close()
+
+
+def _asked(runtime_dir: str | None, directory: str) -> Guard | None:
+    """Whoever can be asked; None where there is no door and no okoomer on the bus. Nobody is started for it."""
+    if runtime_dir or is_ours(directory):
+        return Door(directory) if place.running(directory) is not None and Path(directory, SOCKET).exists() else None
+    try:
+        bus = Owners("SYSTEM")
+    except OSError:
+        return None
+    try:
+        return Bus() if bus.owned(NAME) else None
+    except OSError:
+        return None
+    finally:
+        bus.close()

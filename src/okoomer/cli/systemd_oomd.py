@@ -3,11 +3,9 @@ that name."""
 
 from __future__ import annotations
 
-import compileall
 import os
 import stat
 import sys
-from pathlib import Path
 from socket import AF_UNIX, SO_ACCEPTCONN, SO_DOMAIN, SO_TYPE, SOCK_STREAM, SOL_SOCKET, socket
 from typing import NoReturn
 
@@ -15,6 +13,7 @@ import click
 
 import okoomer
 from okoomer.cli import place
+from okoomer.cli.compiled import compile_all
 from okoomer.cli.errors import BAD_INPUT, CANNOT, DONE
 from okoomer.cli.pace import fill_rate
 from okoomer.cli.start import for_reload, start
@@ -26,7 +25,7 @@ from okoomer.guard.launch import Options
 from okoomer.guard.sense import Sense, Unreadable
 from okoomer.kernel.cgroup import hierarchy
 from okoomer.kernel.machine import LIVE
-from okoomer.policy.source import PolicyError
+from okoomer.policy.error import PolicyError
 from okoomer.record import replace
 
 USAGE = "usage: systemd-oomd [--dry-run] | --help | --version\n"
@@ -122,8 +121,7 @@ def guard(settings: Settings, dry_run: bool) -> NoReturn:
     listener = handed()
     if listener < 0:
         click.echo("systemd-oomd: no socket was handed over: what users' units have set is not heard", err=True)
-    # As for `okoomer run`: a guard that has to compile itself keeps the leavings for life.
-    compileall.compile_dir(Path(okoomer.__file__).parent, quiet=2)
+    compile_all()
     start(replace(options, fill_rate=fill_rate()), taken, listener)
 
 

@@ -10,8 +10,8 @@ import click
 from okoomer.cli.errors import NO, BadInput, Complaint
 from okoomer.compat import Translation
 from okoomer.events.text import harmless
+from okoomer.policy.error import PolicyError
 from okoomer.policy.language import parse
-from okoomer.policy.source import PolicyError
 from okoomer.policy.write import text_of
 
 into_option = click.option("-o", "--output", metavar="FILE", help="Write the policy to a file that is not there yet.")

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from okoomer.cli import place
-from okoomer.cli.decide import Decider, Decision, as_json, in_words, ranking
+from okoomer.cli.decide import Decider, Decision, as_json, in_words
 from okoomer.cli.errors import NO, BadInput, CannotHere
 from okoomer.events import ring
-from okoomer.events.text import harmless, readings, some_pids
+from okoomer.events.account import ACTS, came_of, told
 from okoomer.guard.sense import Sense, recorded_clock
 from okoomer.kernel.machine import LIVE, recorded
 from okoomer.policy.language import load
 from okoomer.policy.model import Policy
-from okoomer.policy.reason import OWNERLESS
-from okoomer.units import size
 
 
 @click.command()
@@ -112,61 +109,20 @@ def of_the_past(numbers: tuple[str, ...], directory: str, json_wanted: bool) -> 
         raise CannotHere(str(error)) from error
     except ValueError as error:
         raise CannotHere(f"{path}: damaged, an event in it is no JSON") from error
-    acts = [event for event in events if event["event"] in ("chosen", "refused")]
+    acts = [event for event in events if event["event"] in ACTS]
     if numbers:
         acts = [event for event in acts if str(event["sequence"]) in numbers]
         if not acts:
-            known = ", ".join(str(event["sequence"]) for event in events if event["event"] in ("chosen", "refused"))
+            known = ", ".join(str(event["sequence"]) for event in events if event["event"] in ACTS)
             raise BadInput(f"no act has the number {' '.join(numbers)}; there are: {known or 'none'}")
     if not acts:
         click.echo("nothing has been done since the guard started" if not json_wanted else "null")
         return NO
     act = acts[-1]
-    after = [event for event in events if event["sequence"] > act["sequence"]]
-    following = next((i for i, event in enumerate(after) if event["event"] == "chosen"), len(after))
-    came = [event for event in after[:following] if event["event"] in ("signalled", "died", "stuck", "recovered")]
+    came = came_of(act, events)
     if json_wanted:
         click.echo(json.dumps({"act": act, "then": came}, indent=1))
     else:
         for line in told(act, came):
             click.echo(line)
     return 0
-
-
-def told(act: dict[str, Any], came: list[dict[str, Any]]) -> list[str]:
-    """An act and what came of it, in words."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(act["at"]))
-    lines = [f"{at} (event {act['sequence']}): rule {harmless(act['rule'])}"]
-    if act["event"] == "refused":
-        lines.append(f"  took nobody: {harmless(act['why'])}")
-    else:
-        verb = "would have taken" if act["dry_run"] else "took"
-        lines += [
-            f"  fired because {harmless(' '.join(act['when'].split()))}",
-            f"  readings: {readings(tuple(act['values'].items()))} ({act['reason']})",
-            f"  {verb} {harmless(act['name'])} ({some_pids(tuple(act['pids']))}), a {act['kind']}:",
-            f"  {harmless(act['why'])}",
-            f"  command: {harmless(act['command'])}" if act["command"] else "",
-            f"  needed {size(act['need'])}; chosen among {act['processes']} processes in {act['seconds']:.3f} s",
-        ]
-    lines += [f"  {line}" for line in ranking((one["name"], one["pids"], one["why"]) for one in act["ranking"])]
-    if len(act["ranking"]) > 1 and act["event"] == "chosen" and act["reason"] != OWNERLESS:
-        first, second = act["ranking"][:2]
-        lines.append(
-            f"  {harmless(second['name'])} would have been first with "
-            f"{size(first['score'] - second['score'])} more, all else equal"
-        )
-    for event in came:
-        after = event["at"] - act["at"]
-        if event["event"] == "signalled":
-            lines.append(f"  after {after:.3f} s: {event['signal']} to {some_pids(tuple(event['pids']))}")
-        elif event["event"] == "died":
-            lines.append(
-                f"  after {after:.3f} s: gone {event['seconds']:.3f} s after the signal, "
-                f"{size(event['came_back'])} came back"
-            )
-        elif event["event"] == "stuck":
-            lines.append(f"  after {after:.3f} s: set aside: {harmless(event['why'])}")
-        else:
-            lines.append(f"  after {after:.3f} s: memory had come back by itself")
-    return [line for line in lines if line]

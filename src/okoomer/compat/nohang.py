@@ -12,8 +12,9 @@ from typing import Any
 from okoomer.compat.nohang_directives import directive, stripped
 from okoomer.compat.nohang_keys import DEFAULTS, KEYS, Settings
 from okoomer.compat.nohang_policy import translate
+from okoomer.policy.error import PolicyError
 from okoomer.policy.model import Amount, Instead, Points
-from okoomer.policy.source import PolicyError, Text, near
+from okoomer.policy.source import Text, near
 from okoomer.record import Record, replace
 
 __all__ = ["Settings", "load", "parse", "translate"]

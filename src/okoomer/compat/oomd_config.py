@@ -15,7 +15,8 @@ from okoomer.compat import oomd_json
 from okoomer.compat.oomd_json import ARRAY, OBJECT, PLAIN, Node
 from okoomer.compat.oomd_plugins import ACTION, ALLOWED, DETECTOR, KEYS, PLUGINS, Argument, Plugin
 from okoomer.compat.oomd_values import CGROUPS, TRUTH, Globs
-from okoomer.policy.source import PolicyError, Text, near
+from okoomer.policy.error import PolicyError
+from okoomer.policy.source import Text, near
 from okoomer.record import Record, replace
 
 #: Takes a sentence about what is different.

@@ -12,7 +12,8 @@ from typing import Any
 from okoomer.compat.systemd_oomd_files import Assignment, assignments, drop_ins, main_file
 from okoomer.compat.systemd_oomd_keys import KEYS, Ruleset, Settings
 from okoomer.compat.systemd_oomd_policy import translate
-from okoomer.policy.source import PolicyError, Text, near
+from okoomer.policy.error import PolicyError
+from okoomer.policy.source import Text, near
 from okoomer.record import replace
 
 __all__ = ["Settings", "load", "translate"]

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from okoomer.policy.source import PolicyError, Text
+from okoomer.policy.error import PolicyError
+from okoomer.policy.source import Text
 from okoomer.record import Record
 
 #: Where systemd's files lie, those first that mask the others.

@@ -10,11 +10,11 @@ from pathlib import Path
 from okoomer.compat.systemd_oomd_files import FOLDERS, Assignment, assignments, drop_ins, main_file
 from okoomer.compat.systemd_oomd_policy import AVOID, OMIT
 from okoomer.compat.systemd_oomd_values import PERMYRIAD, permyriad, span
+from okoomer.policy.error import PolicyError
 from okoomer.policy.glob import literal
 from okoomer.policy.instances import Setting, instance, is_joint
 from okoomer.policy.model import Policy, Rule
 from okoomer.policy.scope import scope_of
-from okoomer.policy.source import PolicyError
 from okoomer.record import Record, replace
 
 #: Kinds of units that have a cgroup, and the sections that say something about it.

@@ -3,4 +3,6 @@ never speaks to a bus. It reads the events in the ring; whatever becomes of it, 
 
 from okoomer.courier.launch import Options as Options
 from okoomer.courier.launch import Place as Place
+from okoomer.courier.launch import become as become
 from okoomer.courier.launch import start as start
+from okoomer.courier.services import Services as Services

@@ -8,9 +8,9 @@ from _thread import allocate_lock, start_new_thread
 from itertools import count
 from time import monotonic, sleep
 
-from okoomer.courier.say import Once
 from okoomer.courier.words import Spaced
 from okoomer.events.text import harmless
+from okoomer.say import Once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

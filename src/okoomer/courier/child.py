@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from errno import ECHILD, EIO
+from errno import ECHILD, EIO, ENOENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ else:
 #: Of what the courier holds nothing is passed on beyond standard error and the way back for an error.
 _ERROR = 3
 _MOST = 1 << 20
+#: What the way back says of a user whom nobody knows, in place of an error's number.
+_NOBODY = b"nobody"
 
 
 class Child:
@@ -41,6 +43,8 @@ class Child:
             return None
         self._ended = True
         text = os.read(self._errors, 16)
+        if text == _NOBODY:
+            raise OSError(ENOENT, "there is no such user")
         if text:
             number = int(text) if text.isdigit() else EIO
             raise OSError(number, os.strerror(number))
@@ -62,10 +66,13 @@ class Child:
             pass
 
 
-def start(arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdin: bytes) -> Child:
+def start(arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdin: bytes, user: str = "") -> Child:
     """Starts a program with some text as its standard input; it gets no other descriptor than that, standard output
     and standard error, no signal that is ignored or held back, the root directory, a usual priority, and no privilege
     when memory runs out.
+
+    Args:
+        user: Whose program it is to be, by name: with his groups and his HOME. "": that of whoever starts it.
 
     Raises:
         OSError: There is no room for another process.
@@ -83,7 +90,7 @@ def start(arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdin:
         try:
             pid = os.fork()
             if pid == 0:
-                _become(arguments, environment, text, theirs)
+                _become(arguments, environment, text, theirs, user)
         finally:
             pthread_sigmask(SIG_SETMASK, mask)
     except BaseException:
@@ -100,7 +107,9 @@ def start(arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdin:
     return Child(pid, errors)
 
 
-def _become(arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdin: int, errors: int) -> NoReturn:
+def _become(
+    arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdin: int, errors: int, user: str
+) -> NoReturn:
     try:
         os.setpgid(0, 0)
         errors, stdin = _out_of_the_way(errors), _out_of_the_way(stdin)
@@ -115,14 +124,40 @@ def _become(arguments: Sequence[bytes], environment: Mapping[bytes, bytes], stdi
                 continue  # the two that nobody can change
         usual()
         os.chdir("/")
+        if user:
+            # Not before the fork: whoever knows the users may be on another machine, and slow.
+            environment = {**environment, **_as_user(user)}
         pthread_sigmask(SIG_SETMASK, ())
         os.execve(arguments[0], list(arguments), environment)
+    except LookupError:
+        os.write(errors, _NOBODY)
     except OSError as error:
         os.write(errors, b"%d" % (error.errno or EIO))
     except BaseException:
         os.write(errors, b"%d" % EIO)
     finally:
         os._exit(127)
+
+
+def _as_user(name: str) -> dict[bytes, bytes]:
+    """Makes this process a user's, for good; the variables that tell it so.
+
+    Raises:
+        LookupError: There is no such user.
+        OSError: It may not become that user.
+    """
+    from pwd import getpwnam
+
+    user = getpwnam(name)
+    uid, gid = user.pw_uid, user.pw_gid
+    if os.getresuid() != (uid,) * 3 or os.getresgid() != (gid,) * 3:
+        os.initgroups(name, gid)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    given = {"HOME": user.pw_dir, "USER": name, "LOGNAME": name, "SHELL": user.pw_shell or "/bin/sh"}
+    # What leads to his session, if he has one; never to that of whoever runs the courier.
+    given |= {"XDG_RUNTIME_DIR": f"/run/user/{uid}", "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{uid}/bus"}
+    return {key.encode(): os.fsencode(value) for key, value in given.items()}
 
 
 def _out_of_the_way(fd: int) -> int:

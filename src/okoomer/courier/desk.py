@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from okoomer.courier.dump import Limits
+from okoomer.courier.launch import ALL, OWN, REST
 from okoomer.courier.prekill import COMMAND, Prekill
 from okoomer.courier.runs import Runs
-from okoomer.courier.say import Once
 from okoomer.courier.subject import Subjects, arguments, of_run, variables
 from okoomer.courier.words import announcement, happenings
 from okoomer.events.model import NOT_STARTED
 from okoomer.record import replace
+from okoomer.say import Once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
         def add(self, summary: str, body: str) -> None: ...
         @property
         def busy(self) -> bool: ...
+
+    class Shouts(Takes, Protocol):
+        """Whoever announces by itself, too, unless the policy names what it wants; see shout.SystemNotifications."""
+
+        notify: tuple[str, ...]
 
     class Tells(Protocol):
         """Whoever tells of cgroups that were killed; see oom1.Manager."""
@@ -47,9 +53,10 @@ class Desk:
 
     Args:
         environment: What commands get beside the variables of the event.
-        announcer: Makes what announces, which is made when it is first wanted.
+        announcer: Makes what announces, which is made when it is first wanted; None if nothing is to be announced.
         prekill: Tells those who want to know of a kill before it.
         teller: Is told of cgroups that were killed.
+        shout: Announces in its place.
     """
 
     def __init__(
@@ -57,15 +64,17 @@ class Desk:
         options: Options,
         environment: Mapping[bytes, bytes],
         runs: Runs,
-        announcer: Callable[[], Takes],
+        announcer: Callable[[], Takes] | None,
         prekill: Prekill,
         teller: Tells | None = None,
+        shout: Shouts | None = None,
     ) -> None:
         self._options = options
         self._environment = environment
         self._runs = runs
         self._make = announcer
-        self._announcer: Takes | None = None
+        self._announcer: Takes | None = shout
+        self._shout = shout
         self._prekill = prekill
         self._teller = teller
         self._subjects = Subjects()
@@ -73,11 +82,18 @@ class Desk:
         self.configure(options.hooks, options.notify, options.place)
 
     def configure(self, hooks: tuple[Hook, ...], notify: tuple[str, ...], place: Place | None) -> None:
-        """From now on these hooks are run and these events announced, and this is told of systemd-oomd's place."""
+        """From now on these hooks are run and these events announced, as far as that is this courier's part, and this
+        is told of systemd-oomd's place."""
+        part = self._options.part
+        named = [(*hook, "")[:4] for hook in hooks]
+        hooks = tuple(hook for hook in named if part == ALL or bool(hook[3]) == (part == OWN))
+        notify = () if part == OWN else notify
         self._options = replace(self._options, hooks=hooks, notify=notify, place=place)
         if place and self._teller:
             self._teller.limits = Limits(*place.limits, place.dry_run)
-        if notify and self._announcer is None:
+        if self._shout:
+            self._shout.notify = notify
+        if notify and self._announcer is None and self._make:
             self._announcer = self._make()
 
     @property
@@ -101,6 +117,8 @@ class Desk:
 
     def _take(self, text: str, event: dict[str, Any], now: float, late: float) -> list[tuple[int, int]]:
         if event["event"] == "run":
+            if self._options.part == REST:
+                return []
             request = int(event["request"])
             begun = self._step(request, text, event, now, late)
             return [] if begun else [(request, NOT_STARTED)]
@@ -108,10 +126,12 @@ class Desk:
             self._subjects.remember(event)
         names = happenings(event)
         subject = self._subjects.of(event)
-        for on, command, seconds in self._options.hooks:
+        for on, command, seconds, *user in self._options.hooks:
             if on in names:
                 environment = {**self._environment, **variables(on, event, subject, self._options.voice)}
-                self._runs.begin(arguments(command, subject), environment, _line(text), seconds, now)
+                self._runs.begin(
+                    arguments(command, subject), environment, _line(text), seconds, now, user="".join(user)
+                )
         if self._announcer and any(name in self._options.notify for name in names):
             self._announcer.add(*announcement(event, subject, self._options.voice))
         cgroup = event.get("cgroup")

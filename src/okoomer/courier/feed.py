@@ -28,15 +28,24 @@ def position(path: str) -> int:
     except OSError:
         return 1
     try:
-        head = os.pread(fd, calcsize(HEADER), 0)
-        if os.fstat(fd).st_size != HEADER_SIZE + SLOTS * SLOT:
-            return 1
-        *kind, sequence, _slot = unpack_from(HEADER, head)
-        return int(sequence) if kind == [MAGIC, VERSION, SLOTS] else 1
+        return next_in(fd)
     except OSError:
         return 1
     finally:
         os.close(fd)
+
+
+def next_in(fd: int) -> int:
+    """The same of a ring that is open.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    head = os.pread(fd, calcsize(HEADER), 0)
+    if os.fstat(fd).st_size != HEADER_SIZE + SLOTS * SLOT:
+        return 1
+    *kind, sequence, _slot = unpack_from(HEADER, head)
+    return int(sequence) if kind == [MAGIC, VERSION, SLOTS] else 1
 
 
 def decode(text: str) -> dict[str, Any] | None:
@@ -51,11 +60,13 @@ class Feed:
     Args:
         path: Where it is. It need not be there yet.
         first: The number of the first event that matters.
+        fd: The ring itself, from whoever has opened it for us; it is ours now. Then the path is only what it is called.
     """
 
-    def __init__(self, path: str, first: int) -> None:
+    def __init__(self, path: str, first: int, fd: int = -1) -> None:
         self._path = path
-        self._fd = -1
+        self._fd = fd
+        self._given = fd >= 0
         self._next = first
 
     def new(self) -> tuple[list[Event], int, int]:
@@ -67,16 +78,16 @@ class Feed:
         if self._fd < 0:
             # It stays ours even if somebody removes the file: the guard, too, goes on writing to that one.
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        path = f"/proc/self/fd/{self._fd}"
         try:
-            end = min(position(path), self._next + FAR)
-            found = [(sequence, text) for sequence, text in read(path) if self._next <= sequence < end]
-        except OSError:
-            self.close()
-            raise
+            end = min(next_in(self._fd), self._next + FAR)
+            found = [(sequence, text) for sequence, text in read(self._fd, self._next) if sequence < end]
+        except OSError as error:
+            self._anew()
+            raise OSError(error.errno, error.strerror, self._path) from None
         except NotARing as error:
-            self.close()
-            raise NotARing(str(error).replace(path, self._path)) from None
+            text = self._path + str(error).removeprefix(str(self._fd))
+            self._anew()
+            raise NotARing(text) from None
         if not found:
             return [], 0, 0
         # Numbers are taken before the text is there, so what is missing after the last that is there may yet come.
@@ -91,5 +102,10 @@ class Feed:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _anew(self) -> None:
+        """Looks for it by its path the next time, where it came from there."""
+        if not self._given:
+            self.close()
 
     __del__ = close

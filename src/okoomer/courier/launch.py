@@ -1,4 +1,4 @@
-"""Starting the courier, from the process that will become the guard."""
+"""Starting a courier: as a child of the process that will become the guard, or in this process's place."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socketpair
 from marshal import dumps
 
 from okoomer.courier.feed import position
+from okoomer.courier.services import Services
+from okoomer.events.sign import Sign
 from okoomer.record import Record, to_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import NoReturn, TypeAlias
 
-    #: On which event, which command, and the seconds after which it is ended.
-    Hook: TypeAlias = tuple[str, tuple[str, ...], float]
+    #: On which event, which command, the seconds after which it is ended, and whose it is to be ("": the courier's).
+    Hook: TypeAlias = tuple[str, tuple[str, ...], float] | tuple[str, tuple[str, ...], float, str]
 
 
 #: Where systemd's manager listens; before version 254 the name was another.
@@ -36,6 +38,11 @@ class Place(Record):
     dry_run: bool = False
 
 
+#: Which part of the work a courier has: all of it; what needs the guard's own user (steps' commands, hooks as a user,
+#: systemd's units), where another courier does the rest; or that rest, from the guard's door.
+ALL, OWN, REST = "all", "own", "rest"
+
+
 class Options(Record):
     """What the courier does.
 
@@ -48,6 +55,10 @@ class Options(Record):
         managers: Where systemd's manager may be listening for that.
         prekill: The directory with the sockets of those who want to know of a kill before it.
         place: systemd-oomd's, if that is taken.
+        part: ALL, OWN or REST.
+        door: Where the guard lets couriers in, for REST.
+        services: What is offered besides, or None for nothing.
+        runtime_dir: Where sockets of its own are, "" for nowhere.
     """
 
     ring: str
@@ -58,10 +69,14 @@ class Options(Record):
     managers: tuple[str, ...] = MANAGERS
     prekill: str = PREKILL
     place: Place | None = None
+    part: str = ALL
+    door: str = ""
+    services: Services | None = None
+    runtime_dir: str = ""
 
 
 #: What makes an `Options` of plain tuples.
-CLASSES: dict[str, type[Record]] = {"Options": Options, "Place": Place}
+CLASSES: dict[str, type[Record]] = {"Options": Options, "Place": Place, "Services": Services}
 
 
 #: Without the site module and its directories, as the guard is started (guard/main.py).
@@ -71,8 +86,8 @@ _BOOTSTRAP = (
 
 
 def start(options: Options, listener: int = -1) -> tuple[int, int]:
-    """Starts the courier; the guard's ends of the line to it: the eventfd, and the socket with the answers. Both
-    outlast an exec, and when the second is closed, the courier ends.
+    """Starts the courier as a child; the guard's ends of the line to it: the eventfd of the sign, and the socket with
+    the answers. Both outlast an exec, and when the second is closed, the courier ends.
 
     Args:
         listener: The socket at which users' managers report, or -1. It does not outlast an exec.
@@ -81,39 +96,59 @@ def start(options: Options, listener: int = -1) -> tuple[int, int]:
         OSError: It cannot be started.
     """
     # What stands in the ring already is of an earlier guard.
-    plain = (to_plain(options), position(options.ring), third_party())
-    wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    opened = [wake]
+    order = _order(options, position(options.ring))
+    sign = Sign()
+    reader = sign.reader()
+    opened = [order, reader, sign.fd]
     try:
-        order = os.memfd_create("okoomer-courier")
-        opened.append(order)
-        os.write(order, dumps(plain))
-        os.lseek(order, 0, os.SEEK_SET)
         ours, theirs = (end.detach() for end in socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC))
         opened += [theirs, ours]
-        _spawn(order, wake, theirs, listener)
+        _spawn(order, reader, theirs, listener)
     except BaseException:
         for fd in opened:
             os.close(fd)
         raise
-    os.close(order)
-    os.close(theirs)
+    for fd in (order, reader, theirs):
+        os.close(fd)
     if listener >= 0:
         os.set_inheritable(listener, False)
     # Not before: a courier that held the guard's end would never see it close.
     os.set_inheritable(ours, True)
-    os.set_inheritable(wake, True)
-    return wake, ours
+    os.set_inheritable(sign.fd, True)
+    return sign.fd, ours
+
+
+def become(options: Options) -> NoReturn:
+    """Replaces the present process by a courier that seeks the guard itself.
+
+    Raises:
+        OSError: It cannot be executed.
+    """
+    order = _order(options, 0)
+    os.set_inheritable(order, True)
+    os.execv(sys.executable, _command(order, -1, -1, -1))
+
+
+def _order(options: Options, first: int) -> int:
+    """A file with what a courier has to know, to be read from its beginning."""
+    order = os.memfd_create("okoomer-courier")
+    os.write(order, dumps((to_plain(options), first, third_party())))
+    os.lseek(order, 0, os.SEEK_SET)
+    return order
+
+
+def _command(*fds: int) -> list[str]:
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *map(str, fds), package]
 
 
 def _spawn(*fds: int) -> None:
     for fd in fds:
         if fd >= 0:
             os.set_inheritable(fd, True)
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     os.posix_spawn(
         sys.executable,
-        [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *map(str, fds), package],
+        _command(*fds),
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
         setsid=True,

@@ -7,18 +7,18 @@ import os
 import sys
 from _collections import deque  # type: ignore[import-not-found]
 from _socket import SCM_RIGHTS, SOL_SOCKET
-from _struct import unpack_from
 from _thread import start_new_thread
 from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE, fcntl
 from itertools import count
 from select import POLLIN, poll
 from time import monotonic, time
 
+from okoomer.bus.frames import Frames
 from okoomer.courier.bus import PATIENCE
 from okoomer.courier.dump import Kill, Limits, dump
 from okoomer.courier.managed import Setting
-from okoomer.courier.say import Once
 from okoomer.events.text import harmless
+from okoomer.say import Once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 NAME, PATH, INTERFACE = "org.freedesktop.oom1", "/org/freedesktop/oom1", "org.freedesktop.oom1.Manager"
 #: Bytes of a message to us; nobody has anything longer to say, and what is longer is passed over.
 LONGEST = 1 << 16
-#: A header no longer than this is the least that tells how long a message is.
-HEAD = 16
 #: So many kills wait for a bus that is not there.
 WAITING = 64
 #: Seconds that a text is good for, and between tries to reach the bus: at first, and at most.
@@ -49,41 +47,6 @@ _MANAGER = (
     '<signal name="Killed"><arg type="s" name="cgroup"/><arg type="s" name="reason"/></signal>'
     "</interface></node>\n"
 )
-
-
-class Frames:
-    """Cuts a stream into messages, and drops what is longer than one to us has to be."""
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._skip = 0
-
-    def add(self, data: bytes) -> list[bytes]:
-        """The messages that are complete now.
-
-        Raises:
-            ValueError: This is no bus.
-        """
-        skipped = min(self._skip, len(data))
-        self._skip -= skipped
-        self._data += data[skipped:]
-        found = []
-        while len(self._data) >= HEAD:
-            order = {b"l": "<", b"B": ">"}.get(bytes(self._data[:1]))
-            if order is None:
-                raise ValueError("what comes from the bus is no message")
-            body, fields = unpack_from(f"{order}4xI4xI", self._data)
-            length = HEAD + fields + -fields % 8 + body
-            if length > LONGEST:
-                held = min(length, len(self._data))
-                self._skip = length - held
-                del self._data[:held]
-            elif len(self._data) < length:
-                break
-            else:
-                found.append(bytes(self._data[:length]))
-                del self._data[:length]
-        return found
 
 
 class Manager:
@@ -164,7 +127,7 @@ class Manager:
         self._socket = prep_socket(get_bus("SYSTEM"), enable_fds=True, timeout=PATIENCE)
         self._send(message_bus.Hello())
         self._asked = self._send(message_bus.RequestName(NAME))
-        frames, poller = Frames(), poll()
+        frames, poller = Frames(LONGEST), poll()
         poller.register(self._socket.fileno(), POLLIN)
         poller.register(self._bell, POLLIN)
         self._socket.setblocking(False)

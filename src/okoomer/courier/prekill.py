@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import stat
 
-from okoomer.courier.say import Once
 from okoomer.courier.varlink import Broken, Line, connect
 from okoomer.events.text import harmless
+from okoomer.say import Once
 
 METHOD = "io.systemd.oom.PreKill.Notify"
 #: What a step `prekill` asks for, in the place of a command.

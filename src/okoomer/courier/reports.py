@@ -8,8 +8,8 @@ from _struct import unpack
 from select import POLLIN
 
 from okoomer.courier.managed import Board, Nonsense, changes_of
-from okoomer.courier.say import Once
 from okoomer.courier.varlink import Broken, Line
+from okoomer.say import Once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

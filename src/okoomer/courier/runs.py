@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from okoomer.courier.child import start
-from okoomer.courier.say import Once
 from okoomer.events.model import NOT_STARTED
 from okoomer.events.text import harmless
+from okoomer.say import Once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ GRACE = 2.0
 
 
 class Running:
-    """A command that runs: asked to end at `limit`, killed at `kill`. `request` is 0 where nobody waits for it."""
+    """A command that runs: asked to end at `limit`, killed at `kill`. `request` is 0 where nobody waits for it;
+    `program` is what it is called where something is said of it."""
 
     def __init__(self, child: Started, program: str, request: int, limit: float) -> None:
         self.child = child
@@ -49,7 +50,7 @@ class Runs:
 
     def __init__(
         self,
-        start: Callable[[Sequence[bytes], Mapping[bytes, bytes], bytes], Started] = start,
+        start: Callable[[Sequence[bytes], Mapping[bytes, bytes], bytes, str], Started] = start,
         once: Callable[[], Once] = Once,
     ) -> None:
         self._start = start
@@ -69,14 +70,18 @@ class Runs:
         seconds: float,
         now: float,
         request: int = 0,
+        user: str = "",
     ) -> bool:
-        """Starts a command that may take so many seconds; False if it cannot be started."""
+        """Starts a command that may take so many seconds, as a user if one is named; False if it cannot be started."""
         program = harmless(arguments[0].decode("utf-8", "replace"))
+        if user:
+            event = environment.get(b"OKOOMER_EVENT", b"").decode("utf-8", "replace")
+            program = f"{program}, as user {harmless(user)} on {harmless(event)},"
         if len(self._running) >= MOST:
             self._once("crowd", f"{program} is not run: {MOST} commands run already, and no more are while they do")
             return False
         try:
-            child = self._start(arguments, environment, stdin)
+            child = self._start(arguments, environment, stdin, user)
         except (OSError, ValueError) as error:
             self._refused(program, error)
             return False

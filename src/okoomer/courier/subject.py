@@ -27,6 +27,11 @@ class Subject(Record):
     cmdline: str = ""
 
     @property
+    def uid(self) -> str:
+        """The user's number, or "" if there is nobody, or several."""
+        return str(self.user) if self.pid and self.user >= 0 else ""
+
+    @property
     def service(self) -> str:
         """The systemd service that it runs in, or ""."""
         last = self.cgroup.rstrip("/").rpartition("/")[2]
@@ -34,6 +39,17 @@ class Subject(Record):
 
 
 NOBODY = Subject()
+#: Events that name somebody themselves.
+NAMING = ("warned", "question", "paused", "resumed", "limited")
+
+
+def _named(event: dict[str, Any]) -> Subject:
+    pids = event.get("pids") or event.get("lost") or [event.get("pid", 0)]
+    if not pids[0]:
+        return NOBODY
+    # The user is -1 where they are several, or nobody knows.
+    user = int(event.get("user", 0))
+    return Subject(int(pids[0]), str(event.get("name", "")), user, str(event.get("cgroup", "")))
 
 
 def of_run(event: dict[str, Any]) -> Subject:
@@ -48,10 +64,12 @@ def of_run(event: dict[str, Any]) -> Subject:
 
 
 class Subjects:
-    """Remembers whom rules have chosen, since later events name only the rule and the pids."""
+    """Remembers whom rules have chosen and whom questions are about, since later events name only the rule and the
+    pids, or the question."""
 
     def __init__(self) -> None:
         self._chosen: list[tuple[str, list[Any], Subject]] = []
+        self._asked: list[tuple[int, Subject]] = []
 
     def remember(self, event: dict[str, Any]) -> None:
         """Takes a `chosen` event.
@@ -68,15 +86,26 @@ class Subjects:
 
     def of(self, event: dict[str, Any]) -> Subject:
         """Whom any other event is about: the last who was chosen among its pids, since a more urgent rule goes on with
-        another's victim, else the last whom its rule chose. Where nobody was found, it is nobody."""
-        if event["event"] == "refused":
+        another's victim, else whom the event names itself, else the last whom its rule chose. Where nobody was found,
+        it is nobody."""
+        name = event["event"]
+        if name in ("refused", "level"):
             return NOBODY
-        for key in ("pids", "lost"):
+        if name == "closed":
+            return next((subject for question, subject in self._asked if question == event["question"]), NOBODY)
+        subject = self._of(event)
+        if name == "question":
+            self._asked = [(int(event["question"]), subject), *self._asked[: REMEMBERED - 1]]
+        return subject
+
+    def _of(self, event: dict[str, Any]) -> Subject:
+        for key in ("pids", "lost", "pid"):
             pids = event.get(key)
-            if isinstance(pids, list):
-                for _, chosen, subject in self._chosen:
-                    if any(pid in chosen for pid in pids):
-                        return subject
+            for _, chosen, subject in self._chosen:
+                if any(pid in chosen for pid in (pids if isinstance(pids, list) else [pids])):
+                    return subject
+        if event["event"] in NAMING and (subject := _named(event)).pid:
+            return subject
         rule = event.get("rule")
         return next((subject for name, _, subject in self._chosen if name == rule), NOBODY)
 
@@ -94,12 +123,11 @@ def cut(text: str, length: int) -> bytes:
 def expand(argument: str, subject: Subject) -> str:
     """An argument with `$PID $NAME $SERVICE $UID $CMDLINE` replaced, each as often as it stands there. A longer word
     that begins like one of them is another word, and what is put in is not looked at again."""
-    nobody = not subject.pid
     values = {
-        "PID": "" if nobody else str(subject.pid),
+        "PID": str(subject.pid) if subject.pid else "",
         "NAME": subject.name,
         "SERVICE": subject.service,
-        "UID": "" if nobody else str(subject.user),
+        "UID": subject.uid,
         "CMDLINE": subject.cmdline,
     }
     first, *rest = argument.split("$")
@@ -130,11 +158,13 @@ def variables(what: str, event: dict[str, Any], subject: Subject, voice: str) ->
         b"OKOOMER_EVENT": encode(what),
         b"OKOOMER_RULE": encode(str(event.get("rule", ""))),
         b"OKOOMER_PID": b"%d" % subject.pid if known else b"",
-        b"OKOOMER_UID": b"%d" % subject.user if known else b"",
+        b"OKOOMER_UID": subject.uid.encode(),
         b"OKOOMER_NAME": encode(subject.name),
         b"OKOOMER_CMDLINE": encode(subject.cmdline),
         b"OKOOMER_SERVICE": encode(subject.service),
         b"OKOOMER_SIGNAL": encode(signal if isinstance(signal, str) else ""),
+        b"OKOOMER_QUESTION": encode(str(event.get("question", ""))),
+        b"OKOOMER_LEVEL": encode(str(event.get("level", ""))),
     }
     if voice == "earlyoom" and known:
         given[b"EARLYOOM_PID"] = b"%d" % subject.pid

@@ -4,9 +4,9 @@ and only one that runs in systemd-oomd.service."""
 from __future__ import annotations
 
 from okoomer.courier.managed import SYSTEM, Board, Nonsense, changes_of
-from okoomer.courier.say import Once, say
 from okoomer.courier.varlink import Broken, Line, connect
 from okoomer.events.text import harmless
+from okoomer.say import Once, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

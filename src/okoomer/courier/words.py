@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from okoomer.courier.subject import Subject
+from okoomer.events.markup import escape
 from okoomer.events.model import BY_LIMIT, EVENTS, Ranked
 from okoomer.events.text import harmless, sentence
 
@@ -69,11 +70,6 @@ def _rebuilt(name: str, value: Any) -> Any:
     if name == "ranking":
         return tuple(Ranked(**{key: _rebuilt(key, item) for key, item in ranked.items()}) for ranked in value)
     return tuple(value) if isinstance(value, list) else value
-
-
-def escape(text: str) -> str:
-    """Text that cannot be taken for markup."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class Spaced:

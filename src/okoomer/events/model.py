@@ -40,10 +40,111 @@ class RuleChanged(Record):
 
 
 class Warned(Record):
-    """A rule's step `warn`."""
+    """A rule's step `warn`. Who it is about, where that is known: the next to go, or who grows most (`pid` 0 and
+    `user` -1 where nobody is); `left` are the seconds until nothing is left at the present rate, None if that is not
+    in sight; `act` whether it is a step of an act."""
 
     rule: str
     text: str
+    name: str = ""
+    pid: int = 0
+    user: int = -1
+    cgroup: str = ""
+    available: int = 0
+    left: float | None = None
+    act: bool = False
+
+
+#: How short memory is, as org.freedesktop.LowMemoryMonitor has it; NORMAL is never sent there.
+NORMAL, LOW, MEDIUM, SEVERE = 0, 50, 100, 255
+
+
+class Level(Record):
+    """How short memory is, on the scale of org.freedesktop.LowMemoryMonitor: when that changes, and every 15 s while
+    it is not NORMAL. `rules` are those that say so; `left` is as in Warned."""
+
+    level: int
+    available: int
+    left: float | None
+    rules: tuple[str, ...]
+
+
+#: What can be answered to a question: the unit goes on as if nothing had been asked, it is paused, it is ended, it
+#: keeps a ceiling of so many bytes.
+RESUME, PAUSE, END, LIMIT = "resume", "pause", "end", "limit"
+
+
+class Question(Record):
+    """A rule's step `ask`: what is to become of a unit? Whoever does not answer within `seconds` leaves it to the
+    policy, which then does `then` (the next step that does something to the unit, or RESUME). `question` is its number,
+    `user` whose processes they are (-1 if of several), `paused` whether they stand still meanwhile, `limit` the ceiling
+    in bytes that LIMIT has if none is named. Where somebody has the unit stand still while the question goes on, it is
+    told once more under the same number, with the choices that are left; the time goes on from when it was first told.
+    """
+
+    question: int
+    rule: str
+    name: str
+    pids: tuple[int, ...]
+    user: int
+    cgroup: str
+    seconds: float
+    choices: tuple[str, ...]
+    then: str
+    freed: int
+    available: int
+    paused: bool
+    limit: int
+    why: str
+
+
+#: How a question came to its end: it was answered; nobody did in time; memory came back; a more urgent rule could not
+#: wait; the unit has ended; the guard ends.
+ANSWERED, LATE, OVER, URGENT, GONE, STOPPED = "answered", "late", "over", "urgent", "gone", "stopped"
+
+
+class Closed(Record):
+    """A question is over: how, and if it was answered, with what and by whom."""
+
+    question: int
+    how: str
+    answer: str = ""
+    user: int = -1
+
+
+class Paused(Record):
+    """Processes stand still from now on: `by` is "rule NAME" or "user UID". `frozen` is whether it is their cgroup that
+    stands still. `lost` are as in Signalled."""
+
+    by: str
+    name: str
+    pids: tuple[int, ...]
+    user: int
+    cgroup: str
+    frozen: bool
+    lost: tuple[int, ...] = ()
+
+
+class Resumed(Record):
+    """Paused processes run again, after so many seconds; `why` in words."""
+
+    name: str
+    pids: tuple[int, ...]
+    user: int
+    cgroup: str
+    seconds: float
+    why: str
+
+
+class Limited(Record):
+    """A unit has a ceiling of so many bytes from now on: `means` is the file or the limit that holds it."""
+
+    name: str
+    pids: tuple[int, ...]
+    user: int
+    cgroup: str
+    bytes: int
+    means: str
 
 
 class Ranked(Record):
@@ -227,7 +328,7 @@ class Late(Record):
 EVENTS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
-        Started, Stopped, RuleChanged, Warned, Chosen, Refused, Recovered, Signalled, Died, Stuck, Shrunk, Trouble,
-        Changed, KernelKilled, Report, Run, Ran, Late,
+        Started, Stopped, RuleChanged, Warned, Level, Question, Closed, Paused, Resumed, Limited, Chosen, Refused,
+        Recovered, Signalled, Died, Stuck, Shrunk, Trouble, Changed, KernelKilled, Report, Run, Ran, Late,
     )
 }  # fmt: skip

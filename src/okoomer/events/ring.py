@@ -11,12 +11,13 @@ it missed. On a tmpfs the file outlives a guard that was killed, so that its las
 An event longer than a slot takes several, each with the event's sequence; slots are used in turn. A slot is invalid
 (sequence 0) while it is written, and a reader looks at the sequence before and after, so it never takes half an event.
 
-There is one writer: it holds a lock (flock) on the file for as long as it lives.
+There is one writer: it holds a lock (flock) on the file for as long as it lives. Whoever can read the file can hold
+that lock, too, be it only to keep the next writer out; so who holds it counts only if it is of the file's own user.
 """
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _struct import calcsize, pack_into, unpack_from
 from fcntl import LOCK_EX, LOCK_NB, flock
 from mmap import ACCESS_READ, mmap
@@ -61,7 +62,15 @@ class Ring:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:
             if not taken(fd):
-                raise Held(_writer(fd))
+                if _is_written(fd):
+                    raise Held(_writer(fd))
+                # A reader has taken the lock, that has nothing to write: it may keep this file.
+                os.unlink(path)
+                other = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+                os.close(fd)
+                fd = other
+                if not taken(fd):
+                    raise Held(_writer(fd))
             length = HEADER_SIZE + SLOTS * SLOT
             header = os.pread(fd, calcsize(HEADER), 0)
             kept = os.fstat(fd).st_size == length and unpack_from(HEADER, header)[:3] == (MAGIC, VERSION, SLOTS)
@@ -125,7 +134,7 @@ def writer(path: str) -> int | None:
         flock(fd, LOCK_EX | LOCK_NB)
         return None
     except OSError:
-        return _writer(fd)
+        return _writer(fd) if _is_written(fd) else None
     finally:
         os.close(fd)
 
@@ -135,16 +144,58 @@ def _writer(fd: int) -> int:
     return int(unpack_from("<Q", found)[0]) if len(found) == 8 else 0
 
 
-def read(path: str) -> Iterator[tuple[int, str]]:
+def _is_written(fd: int) -> bool:
+    """Whether a ring whose lock is held has a writer, and not only a reader that keeps others out."""
+    status = os.fstat(fd)
+    holders = [pid for pid in _holders(status.st_ino) if pid > 0]
+    # The kernel names none that has passed its open file on and ended, or that is in none of our pid namespaces.
+    return any(_user(pid) == status.st_uid for pid in holders or [_writer(fd)])
+
+
+def _holders(inode: int) -> list[int]:
+    """Who has taken locks on files with this inode, as /proc/locks has it."""
+    try:
+        fd = os.open("/proc/locks", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    text = b""
+    try:
+        while piece := os.read(fd, 1 << 16):
+            text += piece
+    except OSError:
+        pass  # what was read is what there is
+    finally:
+        os.close(fd)
+    words = [line.split() for line in text.splitlines()]
+    suffix = b":%d" % inode
+    return [int(line[4]) for line in words if len(line) > 5 and line[1] == b"FLOCK" and line[5].endswith(suffix)]
+
+
+def _user(pid: int) -> int:
+    """The user as whom a process acts, -1 if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            _, _, rest = file.read(4096).partition(b"\nUid:")
+        return int(rest.split()[1])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+def read(path: str | int, first: int = 0) -> Iterator[tuple[int, str]]:
     """The events in a ring, oldest first: (sequence, JSON).
+
+    Args:
+        path: Where it is, or a descriptor of it. Whoever has that from elsewhere may not be let in by the path.
+        first: The number of the first event that is wanted: what is older costs next to nothing.
 
     Raises:
         OSError: The file cannot be read.
         NotARing: It is something else.
     """
     events: dict[int, list[tuple[int, int, bytes]]] = {}
-    with open(path, "rb") as file:
-        head = file.read(HEADER_SIZE)
+    with open(path, "rb", buffering=0, closefd=not isinstance(path, int)) as file:
+        # Not by the position: that of a descriptor is everybody's who has it.
+        head = os.pread(file.fileno(), HEADER_SIZE, 0)
         if len(head) < HEADER_SIZE or head[:8] != MAGIC:
             raise NotARing(f"{path} is not a ring of events")
         _magic, version, slots, *_following = unpack_from(HEADER, head)
@@ -156,6 +207,8 @@ def read(path: str) -> Iterator[tuple[int, str]]:
             for at in range(HEADER_SIZE, len(text), SLOT):
                 before = unpack_from(SLOT_HEADER, text, at)
                 sequence, part, parts, length = before
+                if sequence < first:
+                    continue
                 piece = text[at + SLOT_HEADER_SIZE : at + SLOT_HEADER_SIZE + min(length, ROOM)]
                 if sequence and unpack_from(SLOT_HEADER, text, at) == before:
                     events.setdefault(sequence, []).append((part, parts, piece))

@@ -103,6 +103,53 @@ def outcome(status: int) -> str:
     return f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
 
 
+#: Seconds of a forecast that people are not told of: it is as good as never.
+_FAR = 3600.0
+_LEVELS = {model.LOW: "low", model.MEDIUM: "medium", model.SEVERE: "critical"}
+_CLOSED = {
+    model.LATE: "nobody has answered",
+    model.OVER: "memory came back",
+    model.URGENT: "a more urgent rule cannot wait",
+    model.GONE: "the unit has ended",
+    model.STOPPED: "okoomer ends",
+}
+
+
+def _forecast(left: float | None) -> str:
+    return f", at this rate memory is full in {left:.0f} s" if left is not None and left < _FAR else ""
+
+
+def _about(e: Any) -> str:
+    """Of a warning who it is about, where the text does not say so, and how long is left."""
+    who = f"; {harmless(e.name)} (pid {e.pid}) grows most" if e.name and not e.act else ""
+    return who + _forecast(e.left)
+
+
+def _level(e: Any) -> tuple[int, str]:
+    if e.level == model.NORMAL:
+        return model.NOTICE, f"memory is not short any more: {size(e.available)} available"
+    name = _LEVELS.get(e.level, str(e.level))
+    rules = ", ".join(map(harmless, e.rules))
+    return model.INFO, f"memory is short ({name}): {size(e.available)} available{_forecast(e.left)}: {rules}"
+
+
+def _question(e: Any) -> str:
+    choices = [f"{word} ({size(e.limit)})" if word == model.LIMIT else word for word in e.choices]
+    state = "is paused" if e.paused else "runs on"
+    return (
+        f"question {e.question} by rule {harmless(e.rule)}: what is to become of {harmless(e.name)} "
+        f"({some_pids(e.pids)}), which {state}? {', '.join(map(harmless, choices))}; "
+        f"{harmless(e.then)} if nobody answers within {e.seconds:g} s; {harmless(e.why)}"
+    )
+
+
+def ended(how: str, answer: str, user: int) -> str:
+    """How a question came to its end, by the fields of model.Closed."""
+    if how != model.ANSWERED:
+        return _CLOSED.get(how, harmless(how))
+    return f"user {user} answers {harmless(answer)}" if user >= 0 else f"the answer is {harmless(answer)}"
+
+
 def sentence(event: Record) -> tuple[int, str]:
     """An event as its syslog priority and one line for people."""
     e: Any = event
@@ -121,7 +168,25 @@ def sentence(event: Record) -> tuple[int, str]:
         where = f" in {harmless(e.target)}" if e.target else ""
         return priority, f"rule {harmless(e.rule)} {harmless(e.state)}{where}: {readings(e.values)}"
     if kind is model.Warned:
-        return model.WARNING, f"rule {harmless(e.rule)} warns: {harmless(e.text)}"
+        return model.WARNING, f"rule {harmless(e.rule)} warns: {harmless(e.text)}{_about(e)}"
+    if kind is model.Level:
+        return _level(e)
+    if kind is model.Question:
+        return model.WARNING, _question(e)
+    if kind is model.Closed:
+        return model.NOTICE, f"question {e.question} is over: {ended(e.how, e.answer, e.user)}"
+    if kind is model.Paused:
+        what = "its cgroup is frozen" if e.frozen else some_pids(e.pids)
+        lost = f", but not {some_pids(e.lost)}" if e.lost else ""
+        return model.WARNING, f"{harmless(e.name)} ({what}) stands still by {harmless(e.by)}{lost}"
+    if kind is model.Resumed:
+        return model.NOTICE, (
+            f"{harmless(e.name)} ({some_pids(e.pids)}) goes on after {e.seconds:.1f} s: {harmless(e.why)}"
+        )
+    if kind is model.Limited:
+        return model.NOTICE, (
+            f"{harmless(e.name)} ({some_pids(e.pids)}) gets no more than {size(e.bytes)} ({harmless(e.means)})"
+        )
     if kind is model.Chosen:
         done = "would take" if e.dry_run else "takes"
         where = f" in {harmless(e.target)}" if e.target else ""
@@ -133,7 +198,7 @@ def sentence(event: Record) -> tuple[int, str]:
         where = f" in {harmless(e.target)}" if e.target else ""
         return model.WARNING, f"rule {harmless(e.rule)} fired{where}, but nobody's end would help: {harmless(e.why)}"
     if kind is model.Recovered:
-        done = "the victim may go on" if e.asked else "nobody was touched"
+        done = "the victim may go on" if e.asked else "nobody was ended"
         return model.NOTICE, f"rule {harmless(e.rule)}: memory came back, {done}"
     if kind is model.Signalled:
         lost = f", not to {some_pids(e.lost)}" if e.lost else ""

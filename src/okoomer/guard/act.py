@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from okoomer.events.model import Run, Warned
+from okoomer.policy.engine import FIRED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from okoomer.facts import Cgroup, Process
-    from okoomer.policy.model import Rule
+    from okoomer.policy.engine import Verdict
+    from okoomer.policy.model import Policy, Rule
 
     class Grip(Protocol):
         """A unit that has been seized (see guard.each)."""
@@ -19,7 +24,15 @@ if TYPE_CHECKING:
         def pidfds(self) -> list[int]: ...
         def close(self) -> None: ...
 
+    class Held(Protocol):
+        """A unit that stands still until that is over (see guard.hold): pids, each with its start in clock ticks."""
 
+        members: tuple[tuple[int, int], ...]
+        over: bool
+
+
+#: How strong a step is: a more urgent rule takes an act over at its first stronger step.
+STRENGTH = {"warn": 0, "shrink": 0, "run": 0, "prekill": 0, "pause": 1, "ask": 1, "term": 2, "oom": 3, "kill": 3}
 #: Of more processes of a cgroup than this not each is told.
 TOLD = 1024
 
@@ -38,6 +51,9 @@ class Act:
         cgroup: str = "",
         inode: int = 0,
         target: Cgroup | None = None,
+        need: int = 0,
+        why: str = "",
+        renew: Callable[[], list[Process]] | None = None,
     ) -> None:
         self.index = index
         self.rule = rule
@@ -50,6 +66,19 @@ class Act:
         self.inode = inode
         #: The cgroup that the rule is about.
         self.target = target
+        #: Bytes available at the last look, and how many there have to be for it to be over.
+        self.room = available
+        self.wanted = available + need
+        #: Why this unit.
+        self.why = why
+        #: Gives its processes as they are now, with those that were born into it since.
+        self.renew = renew
+        #: It stands still.
+        self.hold: Held | None = None
+        #: Somebody has answered that it is to end: then it ends, also if the rule does not hold any more.
+        self.insisted = False
+        #: More urgent rules, and for which cgroup, that had fired when it began.
+        self.known: frozenset[tuple[int, str]] | None = None
         self.step = -1
         self.deadline = 0.0
         self.signalled = 0.0
@@ -72,3 +101,78 @@ class Act:
     def pids(self) -> tuple[int, ...]:
         pids = tuple(process.pid for process in self.processes)
         return pids[:TOLD] if self.cgroup else pids
+
+    def needed(self) -> bool:
+        """Whether what its unit holds is still needed, where that is to be seen from the bytes available."""
+        return self.target is None and self.room < self.wanted
+
+    @property
+    def asked_to_end(self) -> bool:
+        """Whether it has come to a step that ends its unit."""
+        return self.strength >= STRENGTH["term"]
+
+    @property
+    def root(self) -> Process | None:
+        """Who stands for the unit."""
+        return self.processes[0] if self.processes else None
+
+    @property
+    def place(self) -> str:
+        """The cgroup that the unit is, or that who stands for it is in."""
+        return self.cgroup or (self.root.cgroup if self.root else "")
+
+    @property
+    def user(self) -> int:
+        """The user whose processes these are; -1 if they are several users', or nobody is there."""
+        users = {process.user for process in self.processes}
+        return users.pop() if len(users) == 1 else -1
+
+    def holds(self, verdict: Verdict) -> bool:
+        """Whether its rule has fired and still does, for the cgroup that it is about."""
+        judged = verdict.rules[self.index]
+        return judged.state == FIRED and (self.target is None or self.target.path in judged.fired)
+
+    def lies_in(self, path: str) -> bool:
+        """Whether its unit lies in a cgroup."""
+        return f"{self.place}/".startswith(f"{path.rstrip('/')}/")
+
+    def more_urgent(self, policy: Policy, verdict: Verdict) -> list[tuple[int, str]]:
+        """The rules before its own that have fired and end somebody, in order of urgency, and for which cgroup if they
+        have a scope: those first that its unit lies in."""
+        found: list[tuple[int, str]] = []
+        for index in range(self.index):
+            rule, judged = policy.rules[index], verdict.rules[index]
+            if judged.state == FIRED and not rule.only_warns:
+                paths = sorted(judged.fired, key=lambda path: not self.lies_in(path)) if rule.scope else [""]
+                found += [(index, path) for path in paths]
+        return found
+
+    def warning(self, left: float | None) -> Warned:
+        """That its unit is the next to go; `left` as the event has it."""
+        then = ", ".join(step.kind for step in self.rule.steps[self.step + 1 :])
+        return Warned(
+            rule=self.rule.name,
+            text=f"{self.name} is the next to go: {then}",
+            name=self.name,
+            pid=self.root.pid if self.root else 0,
+            user=self.user,
+            cgroup=self.place,
+            available=self.room,
+            left=left,
+            act=True,
+        )
+
+    def run(self, command: tuple[str, ...], seconds: float) -> Run:
+        """What asks the courier for a command."""
+        root = self.root
+        return Run(
+            request=self.request,
+            rule=self.rule.name,
+            command=command,
+            seconds=seconds,
+            pid=root.pid if root else 0,
+            name=root.name if root else self.name,
+            user=root.user if root else 0,
+            cgroup=self.place,
+            cmdline=root.command if root else "",
+        )

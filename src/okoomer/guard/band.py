@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import EPERM
 
 from okoomer.guard import marks

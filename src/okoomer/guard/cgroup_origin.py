@@ -3,7 +3,7 @@ there and how others have marked it. A recording has that written down beside it
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.kernel import cgroup as kernel
 from okoomer.kernel.files import read

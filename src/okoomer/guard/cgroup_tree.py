@@ -6,9 +6,9 @@ looked up by its names.
 
 from __future__ import annotations
 
-import os
+import posix as os
+from _stat import S_ISDIR
 from errno import ENOENT, ENOTDIR
-from stat import S_ISDIR
 
 from okoomer.kernel.cgroup import path_text
 from okoomer.kernel.cgroup_files import Descriptors, Files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.guard.cgroup_origin import Live, Recording
 from okoomer.guard.cgroup_reading import Reading
@@ -10,6 +10,7 @@ from okoomer.guard.cgroup_tree import Tree, fresh
 from okoomer.kernel import cgroup as kernel
 from okoomer.kernel import process
 from okoomer.kernel.cgroup_files import KEPT
+from okoomer.kernel.paths import is_directory
 from okoomer.policy.glob import components
 
 TYPE_CHECKING = False
@@ -171,8 +172,8 @@ class Cgroups:
             return None
         assert self._tree
         directory = "/".join((self._tree.mount, *names))
-        if os.path.isdir(directory) or "\\" not in path:
-            return directory if os.path.isdir(directory) else None
+        if is_directory(directory) or "\\" not in path:
+            return directory if is_directory(directory) else None
         directory = self._tree.mount
         for name in names:  # bytes that are no text are written so in a path
             try:
@@ -183,7 +184,7 @@ class Cgroups:
             if found is None:
                 return None
             directory = f"{directory}/{found}"
-        return directory if os.path.isdir(directory) else None
+        return directory if is_directory(directory) else None
 
     def troubles(self) -> Iterator[str]:
         """What cannot be read or understood at present, as far as it can all be told."""

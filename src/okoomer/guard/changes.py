@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from okoomer.events import model
 from okoomer.events.text import readings
+from okoomer.guard.outlook import nobody
 from okoomer.policy.engine import QUIET
 from okoomer.policy.metrics import available
 from okoomer.units import size
@@ -12,9 +13,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from okoomer.facts import Snapshot
+    from okoomer.facts import Cgroup, Snapshot
+    from okoomer.guard.outlook import Grower
     from okoomer.policy.engine import Verdict
-    from okoomer.policy.model import Policy
+    from okoomer.policy.model import Policy, Rule
     from okoomer.record import Record
 
 
@@ -31,8 +33,20 @@ class Changes:
         #: When the next report is due.
         self.report_at = float("-inf")
 
-    def tell(self, snapshot: Snapshot, verdict: Verdict, troubles: Iterable[str]) -> tuple[bool, bool]:
-        """Emits what is new. Whether the machine has slept since, and whether some rule has another state."""
+    def tell(
+        self,
+        snapshot: Snapshot,
+        verdict: Verdict,
+        troubles: Iterable[str],
+        grower: Callable[[Rule, Cgroup | None, Snapshot, Verdict], Grower] = nobody,
+        left: Callable[[], float | None] = lambda: None,
+    ) -> tuple[bool, bool]:
+        """Emits what is new. Whether the machine has slept since, and whether some rule has another state.
+
+        Args:
+            grower: Finds out for a warning who grows.
+            left: Tells the seconds until nothing is left at the present rate.
+        """
         found = {*troubles}
         if found != self._troubles:
             for text in sorted(found - self._troubles):
@@ -42,17 +56,24 @@ class Changes:
             self._troubles = found
         slept = self._of_machine(snapshot)
         changed = False
-        for rule in verdict.rules:
-            if rule.state != self._states.get(rule.name, QUIET):
-                self._states[rule.name] = rule.state
+        for rule, judged in zip(self._policy.rules, verdict.rules, strict=True):
+            if judged.state != self._states.get(judged.name, QUIET):
+                self._states[judged.name] = judged.state
                 changed = True
-                self._emit(model.RuleChanged(rule.name, rule.state, rule.values, rule.target))
+                # Of a rule that does nothing but say how short memory is the level itself is told.
+                if rule.steps:
+                    self._emit(model.RuleChanged(judged.name, judged.state, judged.values, judged.target))
         for index, target in verdict.warnings:
-            if any(step.kind == "warn" for step in self._policy.rules[index].steps):
-                judged = verdict.rules[index]
+            rule, judged = self._policy.rules[index], verdict.rules[index]
+            if any(step.kind == "warn" for step in rule.steps):
                 where = f"{target.path}: " if target else ""
                 text = f"{where}{size(available(snapshot))} available: {readings(judged.values)}"
-                self._emit(model.Warned(judged.name, text))
+                who = grower(rule, target, snapshot, verdict)
+                self._emit(
+                    model.Warned(
+                        judged.name, text, who.name, who.pid, who.user, who.cgroup, available(snapshot), left()
+                    )
+                )
         self.last = snapshot
         return slept, changed
 

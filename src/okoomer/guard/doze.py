@@ -7,7 +7,7 @@ three figures, instead of making a snapshot and a verdict each time.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.events.oomd import Kills
 from okoomer.kernel import pressure

@@ -3,41 +3,30 @@ sleeps, and at most one act is in flight."""
 
 from __future__ import annotations
 
-import os
+import posix as os
 
-from okoomer.events.model import BY_KERNEL, BY_LIMIT, Died, Ran, Recovered, Run, Signalled, Stuck, Warned
+from okoomer.events.model import END, GONE, LATE, OVER, PAUSE, STOPPED, URGENT, Died, Ran, Recovered, Stuck
 from okoomer.facts import Cgroup
-from okoomer.guard.act import TOLD, Act
-from okoomer.guard.each import Each
-from okoomer.policy.engine import FIRED
+from okoomer.guard.act import STRENGTH, TOLD, Act
+from okoomer.guard.asking import Asking, asks
+from okoomer.guard.passed import PassedOver
+from okoomer.guard.question import OK
+from okoomer.guard.reach import Reach
 from okoomer.policy.select import command_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from signal import SIGKILL, SIGTERM
-    from typing import Protocol
 
+    from okoomer.events.model import Question
     from okoomer.facts import Process
-    from okoomer.guard.act import Grip
-    from okoomer.guard.each import Dying
+    from okoomer.guard.asking import Holds
+    from okoomer.guard.reach import Seizes
     from okoomer.guard.shrink import Shrinks
     from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Policy, Rule, Step
     from okoomer.record import Record
-
-    class Whole(Grip, Protocol):
-        """A cgroup that has been seized."""
-
-        @property
-        def inode(self) -> int: ...
-
-    class Seizes(Protocol):
-        """Whoever can lay hands on processes and cgroups."""
-
-        def seize(self, process: Process) -> Dying | None: ...
-        def enclose(self, path: str, inode: int) -> Whole | None: ...
-        def leave_to_kernel(self) -> None: ...
 else:
     from _signal import SIGKILL, SIGTERM
 
@@ -51,10 +40,6 @@ GLIMPSE = 0.01
 DRY_REST = 10.0
 #: Seconds for which somebody who would not die is passed over.
 ASIDE = 60.0
-#: With these a cgroup ends as a whole, where it can.
-WHOLE_UNITS = ("cgroup", "auto")
-#: How strong a step is: a more urgent rule takes an act over at its first stronger step.
-STRENGTH = {"warn": 0, "shrink": 0, "run": 0, "prekill": 0, "term": 1, "oom": 2, "kill": 2}
 #: What the courier is asked to run for the step `prekill`.
 PREKILL = ("prekill",)
 
@@ -69,7 +54,7 @@ class Ladder:
     """
 
     def __init__(self, hands: Seizes, emit: Callable[[Record], None], policy: Policy) -> None:
-        self._hands = hands
+        self._reach = Reach(hands, emit)
         self._emit = emit
         self.policy = policy
         #: Whether somebody runs the commands that are asked for.
@@ -79,12 +64,20 @@ class Ladder:
         self._requests = 0
         self._act: Act | None = None
         self._idle_until = float("-inf")
-        self._aside: dict[int, float] = {}
-        self._aside_groups: dict[int, float] = {}
+        self._aside = PassedOver()
+        self.asking = Asking(emit, self._reach)
+        #: Seconds until nothing is left at the present rate, None if that is not in sight.
+        self.left: Callable[[], float | None] = lambda: None
+        self._looked = 0.0
 
     def busy(self, now: float) -> bool:
         """Whether an act is in flight (or a dry run rests)."""
         return self._act is not None or now < self._idle_until
+
+    @property
+    def ending(self) -> str:
+        """The rule whose act is ending somebody at present, or ''."""
+        return self._act.rule.name if self._act and self._act.asked_to_end else ""
 
     def pidfds(self) -> list[int]:
         """Descriptors that become readable when something happens to the act."""
@@ -105,13 +98,41 @@ class Ladder:
 
     def aside(self, now: float) -> frozenset[int]:
         """Those who would not die and are not to be tried again for now."""
-        self._aside = {pid: until for pid, until in self._aside.items() if until > now}
-        return frozenset(self._aside)
+        return self._aside.pids(now)
 
     def aside_groups(self, now: float) -> frozenset[int]:
         """The inodes of cgroups that would not die and are not to be tried again for now."""
-        self._aside_groups = {inode: until for inode, until in self._aside_groups.items() if until > now}
-        return frozenset(self._aside_groups)
+        return self._aside.groups(now)
+
+    def passed_over(
+        self, rule: Rule, processes: Iterable[Process], now: float
+    ) -> tuple[frozenset[int], frozenset[int]]:
+        """Whom a rule takes none of, as pids and as inodes of cgroups: who would not die, and if it asks, whom somebody
+        wanted to keep."""
+        pids, groups = self.aside(now), self.aside_groups(now)
+        if asks(rule):
+            kept = self.asking.kept
+            pids, groups = pids | kept.among(processes, now), groups | kept.groups(now)
+        return pids, groups
+
+    def keeps(self, rule: Rule, now: float) -> bool:
+        """Whether a rule passes over somebody because a person wants to keep it: that nobody else would help is then no
+        news to that person."""
+        kept = self.asking.kept
+        return asks(rule) and bool(kept.pids(now) or kept.groups(now))
+
+    @property
+    def holds(self) -> Holds | None:
+        """Has units stand still, where that is possible."""
+        return self.asking.holds
+
+    @holds.setter
+    def holds(self, holds: Holds) -> None:
+        self.asking.arm(holds)
+
+    def questions(self) -> list[tuple[Question, float]]:
+        """What is asked now, and the seconds that were left for an answer at the last look."""
+        return self.asking.questions.listing(self._looked)
 
     def begin(
         self,
@@ -124,6 +145,9 @@ class Ladder:
         cgroup: str = "",
         inode: int = 0,
         target: Cgroup | None = None,
+        need: int = 0,
+        why: str = "",
+        renew: Callable[[], list[Process]] | None = None,
     ) -> None:
         """Starts an act of a rule on the processes of a unit, which should give back `freed` bytes.
 
@@ -131,10 +155,14 @@ class Ladder:
             cgroup: The unit is this whole cgroup; of the processes the first stands for all.
             inode: Which cgroup of that path; 0 is whichever there is.
             target: The cgroup that the rule is about.
+            need: Bytes that have to come back.
+            why: Why this unit, in words.
+            renew: Gives its processes as they are later, with those that were born into it since.
         """
         assert self._act is None
         rule = self.policy.rules[index]
-        self._act = Act(index, rule, name, processes, freed, available, cgroup, inode, target)
+        self._looked = now
+        self._act = Act(index, rule, name, processes, freed, available, cgroup, inode, target, need, why, renew)
         self._climb(self._act, now)
 
     def relieve(self, rule: Rule, target: Cgroup | None) -> None:
@@ -146,7 +174,7 @@ class Ladder:
     def close(self) -> None:
         """Leaves the act in flight, if there is one, as it is: what was changed for it is put back."""
         if self._act:
-            self._end(self._act)
+            self._end(self._act, self._looked, STOPPED, "okoomer ends")
 
     def rest(self, now: float) -> None:
         """A dry run's act: nothing but a pause until the next."""
@@ -159,24 +187,35 @@ class Ladder:
             available: Bytes available now.
             verdict: The engine's on the same instant.
         """
+        self._looked = now
         act = self._act
         if act is None:
             return
+        act.room = available
+        self.asking.look(act)
         if act.grip is not None and act.gone_after is None and act.grip.dead():
             act.gone_after = now - act.signalled
             act.deadline = now + SETTLE
+            if not act.by_kernel:
+                self.asking.questions.close(GONE)
+                self.asking.release(act, (), now)
         if act.gone_after is not None:
             self._settle(act, now, available)
             return
         self._hand_over(act, verdict, now)
-        if self._act is not act or now < act.deadline:
+        if self._act is not act:
             return
-        if act.strength < STRENGTH["kill"] and act.step + 1 < len(act.rule.steps):
-            if _holds(act, verdict):
+        if now < act.deadline:
+            if self.asking.questions.open and not act.target and not act.needed() and not act.holds(verdict):
+                self._recover(act, now)
+        elif act.strength < STRENGTH["kill"] and act.step + 1 < len(act.rule.steps):
+            if act.insisted or act.holds(verdict) or (act.hold and act.needed()):
                 self._climb(act, now)
             else:
-                self._emit(Recovered(act.rule.name, asked=act.grip is not None))
-                self._end(act)
+                self._recover(act, now)
+        elif act.strength == STRENGTH["ask"]:
+            self.asking.keep(act, now)
+            self._end(act, now, LATE, "its time is over")
         elif act.strength < STRENGTH["kill"]:
             self._give_up(act, now, "it did not end when asked to")
         elif act.by_limit:
@@ -187,6 +226,26 @@ class Ladder:
             act.deadline = now + PATIENCE / 4  # it is letting go, only slowly
         else:
             self._give_up(act, now, "it does not die")
+
+    def answer(self, question: int, word: str, size: int, user: int, now: float) -> str:
+        """Takes a user's answer to a question; what comes of it (see guard.question).
+
+        Args:
+            size: Bytes of the ceiling for LIMIT, 0 for the question's own.
+        """
+        act = self._act
+        status = self.asking.answer(act, question, word, size, user, now)
+        if status != OK or act is None or word == PAUSE:
+            return status
+        if word == END:
+            act.insisted = True
+            steps = act.rule.steps
+            ends = (at for at in range(act.step + 1, len(steps)) if STRENGTH[steps[at].kind] >= STRENGTH["term"])
+            act.step = next(ends, len(steps)) - 1
+            self._climb(act, now)
+        else:
+            self._end(act, now)
+        return OK
 
     def ran(self, request: int, status: int, now: float) -> None:
         """A command that was asked for has ended: the act that waits for it goes on."""
@@ -203,16 +262,16 @@ class Ladder:
     # --- steps --------------------------------------------------------------------------------------------------
 
     def _climb(self, act: Act, now: float) -> None:
+        self.asking.over(act, LATE)
         act.step += 1
         if act.step >= len(act.rule.steps):
-            self._end(act)
+            self._end(act, now)
             return
         step = act.rule.steps[act.step]
         act.strength = max(act.strength, STRENGTH[step.kind])
         act.deadline = now + step.seconds
         if step.kind == "warn":
-            then = ", ".join(step.kind for step in act.rule.steps[act.step + 1 :])
-            self._emit(Warned(act.rule.name, f"{act.name} is the next to go: {then}"))
+            self._emit(act.warning(self.left()))
             if not step.seconds:
                 self._climb(act, now)
         elif step.kind == "shrink":
@@ -222,21 +281,38 @@ class Ladder:
             command = step.command if step.kind == "run" else PREKILL
             if not self._run(act, command, step.seconds, now) or not step.seconds:
                 self._climb(act, now)
+        elif step.kind in ("pause", "ask"):
+            self._stand(act, step, now)
         elif step.kind == "term":
             command = ()
             if act.processes:
                 command = command_for(act.processes[0], act.rule.instead, self.policy.instead)
-            self._seize(act)
+            self._reach.seize(act)
             act.instead = bool(command) and not act.barred and self._run(act, command, step.seconds, now)
             if act.instead:
                 act.signalled = now
+                self.asking.release(act, act.pids, now)
             else:
                 self._signal(act, SIGTERM, now)
-        elif step.kind == "oom" and self._left_to_kernel(act, now):
+        elif step.kind == "oom" and self._reach.leave_to_kernel(act, now):
             act.deadline = now + PATIENCE
         else:
             act.deadline = now + PATIENCE
             self._signal(act, SIGKILL, now)
+
+    def _stand(self, act: Act, step: Step, now: float) -> None:
+        """Has the unit stand still, or asks what is to become of it; its death is noticed meanwhile."""
+        paused = step.kind == "ask" or self.asking.pause(act, f"rule {act.rule.name}", now)
+        if not paused:
+            self._climb(act, now)
+            return
+        if act.grip is None:
+            act.signalled = now
+        self._reach.seize(act)
+        if act.barred:
+            self._give_up(act, now, act.barred)
+        elif step.kind == "ask":
+            self.asking.ask(act, now)
 
     def _shrink(self, rule: Rule, step: Step, target: Cgroup | None) -> bool:
         """Whether memory is being taken away from the cgroup that a rule is about."""
@@ -250,86 +326,40 @@ class Ladder:
             return False
         self._requests += 1
         act.request, act.requested = self._requests, now
-        root = act.processes[0] if act.processes else None
-        self._emit(
-            Run(
-                request=act.request,
-                rule=act.rule.name,
-                command=command,
-                seconds=seconds,
-                pid=root.pid if root else 0,
-                name=root.name if root else act.name,
-                user=root.user if root else 0,
-                cgroup=act.cgroup or (root.cgroup if root else ""),
-                cmdline=root.command if root else "",
-            )
-        )
+        self._emit(act.run(command, seconds))
         return True
-
-    def _left_to_kernel(self, act: Act, now: float) -> bool:
-        """Lets the kernel's own killer end the cgroup, or choose whom it ends; False where that is not possible."""
-        try:
-            if act.cgroup:
-                self._seize(act).exhaust()
-            elif act.rule.unit in WHOLE_UNITS:
-                return False  # only a part of a cgroup was chosen, and the kernel would choose among everybody
-            else:
-                self._hands.leave_to_kernel()
-        except (OSError, RuntimeError):
-            return False
-        act.signalled = now
-        if act.cgroup:
-            act.by_limit = True
-            self._emit(Signalled(act.rule.name, BY_LIMIT, act.name, act.pids, (), act.cgroup))
-        else:
-            act.grip, act.by_kernel = Each([]), True
-            self._emit(Signalled(act.rule.name, BY_KERNEL, act.name, (), ()))
-        return True
-
-    def _seize(self, act: Act) -> Grip:
-        if act.grip is None:
-            try:
-                act.grip = self._grip(act)
-            except OSError as error:
-                act.grip, act.barred = Each([]), error.strerror or "it cannot be seized"
-        return act.grip
-
-    def _grip(self, act: Act) -> Grip:
-        if not act.cgroup:
-            return Each([victim for process in act.processes if (victim := self._hands.seize(process))])
-        whole = self._hands.enclose(act.cgroup, act.inode)
-        if whole is None:
-            return Each([])
-        act.inode = whole.inode
-        return whole
-
-    def _signal(self, act: Act, number: int, now: float) -> None:
-        act.request = 0
-        reached, refused = self._seize(act).signal(number)
-        act.signalled = now
-        name = "SIGKILL" if number == SIGKILL else "SIGTERM"
-        there = set(reached)
-        lost = tuple(pid for pid in act.pids if pid not in there)
-        told = reached[:TOLD] if act.cgroup else reached
-        if not act.barred:
-            self._emit(Signalled(act.rule.name, name, act.name, told, lost, act.cgroup))
-        if act.barred or (refused and not reached):
-            self._give_up(act, now, act.barred or os.strerror(refused))
 
     def _hand_over(self, act: Act, verdict: Verdict, now: float) -> None:
         """A more urgent rule that has fired meanwhile goes on with the same victim, at its first stronger step; one
         with a scope only if it has fired for a cgroup that the victim is in."""
-        for index in range(act.index):
-            rule, judged = self.policy.rules[index], verdict.rules[index]
-            about = next((path for path in judged.fired if _lies_in(act, path)), "") if rule.scope else ""
-            if judged.state != FIRED or (rule.scope and not about):
+        fired = act.more_urgent(self.policy, verdict)
+        if act.known is None:
+            act.known = frozenset(fired)
+        for index, path in fired:
+            rule = self.policy.rules[index]
+            if asks(rule) and self.asking.keeps(act, now):
+                continue
+            if rule.scope and not act.lies_in(path):
+                # It is about somebody else, and must not wait until a person has made up his mind.
+                if (self.asking.questions.open or act.hold) and not asks(rule) and (index, path) not in act.known:
+                    self._end(act, now, URGENT, f"rule {rule.name} is more urgent")
+                    return
                 continue
             for position, step in enumerate(rule.steps):
                 if STRENGTH[step.kind] > max(act.strength, 0):
+                    self.asking.over(act, URGENT)
                     act.index, act.rule, act.step = index, rule, position - 1
-                    act.target = Cgroup(about) if about else None
+                    act.target = Cgroup(path) if rule.scope else None
                     self._climb(act, now)
                     return
+
+    def _signal(self, act: Act, number: int, now: float) -> None:
+        act.request = 0
+        reached, refused = self._reach.signal(act, number, now)
+        if reached:
+            self.asking.release(act, reached, now)
+        if act.barred or (refused and not reached):
+            self._give_up(act, now, act.barred or os.strerror(refused))
 
     # --- ends ---------------------------------------------------------------------------------------------------
 
@@ -339,30 +369,26 @@ class Ladder:
             assert act.gone_after is not None
             if not act.by_kernel:
                 self._emit(Died(act.rule.name, act.name, act.pids, act.gone_after, came_back, act.cgroup))
-            self._end(act)
+            self._end(act, now)
 
     def _give_up(self, act: Act, now: float, why: str) -> None:
         left = act.grip.left() if act.grip else ()
         if act.cgroup:
-            self._aside_groups[act.inode] = now + ASIDE
+            self._aside.note_group(act.inode, now + ASIDE)
             left = left[:TOLD]
         else:
-            self._aside.update((pid, now + ASIDE) for pid in left or act.pids)
+            self._aside.note(left or act.pids, now + ASIDE)
         self._emit(Stuck(act.rule.name, act.name, left, now - act.signalled, why, act.cgroup))
-        self._end(act)
+        self._end(act, now, why="it cannot be ended")
 
-    def _end(self, act: Act) -> None:
+    def _recover(self, act: Act, now: float) -> None:
+        self._end(act, now)
+        self._emit(Recovered(act.rule.name, asked=act.asked_to_end))
+
+    def _end(self, act: Act, now: float, how: str = OVER, why: str = "memory came back") -> None:
+        """An act is over: its question is, and whoever still stands still for it goes on."""
+        self.asking.questions.close(how)
+        self.asking.resume(act, why, now)
         if act.grip:
             act.grip.close()
         self._act = None
-
-
-def _holds(act: Act, verdict: Verdict) -> bool:
-    """Whether the act's rule has fired and still does, for the cgroup that it acts about."""
-    judged = verdict.rules[act.index]
-    return judged.state == FIRED and (act.target is None or act.target.path in judged.fired)
-
-
-def _lies_in(act: Act, path: str) -> bool:
-    inside = act.cgroup or (act.processes[0].cgroup if act.processes else "")
-    return f"{inside}/".startswith(f"{path.rstrip('/')}/")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 from marshal import dumps, loads
 
 from okoomer.kernel.files import read
+from okoomer.kernel.paths import variable
 from okoomer.kernel.syscalls import disable_huge_pages
 from okoomer.policy.engine import FILL_RATE
 from okoomer.policy.model import CLASSES, Policy
@@ -25,9 +26,11 @@ class Options(Record):
 
     `source` is where the policy came from; memory of this machine can fall by `fill_rate` bytes per second. `voice` is
     whose words are spoken ("" are okoomer's own), `limits` what those need to know (the items of the voice's own
-    record); with `syslog` they go there. `wake` and `answers` are the descriptors that lead to the courier, -1 without
-    one. `front` is the command that made all this, and makes it anew for a reload;
-    `place` is what the courier is told of systemd-oomd's place, where that is taken (the items of its own record).
+    record); with `syslog` they go there. `wake` and `answers` are the descriptors that lead to the courier that is a
+    child, `watcher` the one that the watcher watches (see watcher.start); -1 without. `open` is whether there is a
+    door, at which couriers that run as `courier_uid` (-1: only root's) and as its group `courier_gid` are let in.
+    `front` is the command that made all this, and makes it anew for a reload; `place` is what the courier is told of
+    systemd-oomd's place, where that is taken (the items of its own record).
     """
 
     policy: Policy
@@ -41,10 +44,16 @@ class Options(Record):
     syslog: bool = False
     wake: int = -1
     answers: int = -1
+    watcher: int = -1
+    open: bool = False
+    courier_uid: int = -1
+    courier_gid: int = -1
     front: tuple[str, ...] = ()
     place: tuple[Any, ...] = ()
 
 
+#: How far the guard is optimized (-OO): docstrings are 0.15 MiB.
+LEAN = 2
 #: What is read from the inherited descriptor is run without the site module and its directories, so that what the
 #: interpreter loads is this package and the standard library. `-m` would load runpy, 0.6 MiB, for good.
 _BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[2]); from okoomer.guard.main import main; main(int(sys.argv[1]))"
@@ -56,18 +65,47 @@ def launch(options: Options) -> NoReturn:
     Raises:
         OSError: It cannot be executed.
     """
+    from posixpath import abspath  # only the front is ever here
+
     text = dumps(to_plain(options))
-    asked = os.environ.get(ASKED)
+    asked = variable(ASKED)
     if asked:
         os.write(int(asked), text)
         os._exit(0)
     disable_huge_pages()
     fd = os.memfd_create("okoomer-policy")
-    os.write(fd, text)
-    os.lseek(fd, 0, os.SEEK_SET)
+    os.pwrite(fd, text, 0)
     os.set_inheritable(fd, True)
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, str(fd), package])
+    lean = ["-OO"] if is_compiled() else []
+    package = abspath(__file__).rsplit("/", 3)[0]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", *lean, "-c", _BOOTSTRAP, str(fd), package])
+
+
+def is_compiled() -> bool:
+    """Whether the guard's files are there as -OO wants them. Where nobody could write them it is better off without: a
+    guard that has to compile itself keeps 1 MiB of the compiler's leavings for life."""
+    source = __file__.replace("launch.py", "main.py")
+    compiled = source.replace("main.py", f"__pycache__/main.{sys.implementation.cache_tag}.opt-{LEAN}.pyc")
+    try:
+        return os.stat(compiled).st_mtime >= os.stat(source).st_mtime
+    except OSError:
+        return False
+
+
+def needs_child(policy: Policy) -> bool:
+    """Whether a policy wants what only a courier with the guard's own rights can do, however many others there are:
+    commands of an act, commands as somebody else, units of systemd."""
+    return bool(
+        any(hook.user for hook in policy.hooks)
+        or policy.instead
+        or policy.managed
+        or any(rule.instead or any(step.kind in ("run", "prekill") for step in rule.steps) for rule in policy.rules)
+    )
+
+
+def pauses(policy: Policy) -> bool:
+    """Whether a policy has anybody stand still."""
+    return any(step.kind in ("pause", "ask") for rule in policy.rules for step in rule.steps)
 
 
 def options_of(text: bytes) -> Options:

@@ -3,7 +3,7 @@ counts that in its memory.events as any other OOM, where container engines look 
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _thread import allocate_lock, start_new_thread
 from marshal import dumps, loads
 from time import sleep

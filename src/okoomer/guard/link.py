@@ -1,35 +1,66 @@
-"""The guard's end of the line to the courier: it wakes the courier and hears which commands have ended. Nothing here
-waits or allocates in the kernel, and a courier that hangs or is gone costs nothing but its services."""
+"""The guard's end of the line to the courier that is its child: it hears which commands have ended, and what the
+courier's callers ask for. Nothing here waits or allocates in the kernel, and a courier that hangs or is gone costs
+nothing but its services."""
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _socket import MSG_DONTWAIT, socket
 from marshal import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
     from okoomer.guard.managed import Managed
     from okoomer.policy.model import Policy
 
+    class Requests(Protocol):
+        """What a guard is asked for, by whom; see request.Requests."""
+
+        def __call__(self, verb: str, rest: str, user: int, believed: bool) -> tuple[str, str]: ...
+
+
 #: No packet is longer (a path, a name and some words), and no more than so many are taken at once.
 PACKET, AT_ONCE = 6144, 64
+#: The longest reference that is taken for one.
+REFERENCE = 20
+#: The verbs of requests.
+ASKED = (b"answer", b"pause", b"resume", b"state")
+
+
+def answer(packet: bytes, requests: Requests | None, user: int, believed: bool) -> bytes:
+    """The reply to a request `VERB REF REST`; none (b"") to what has no reference to answer to.
+
+    Args:
+        user: Whose line it is.
+        believed: Whether whoever is on the line may say for whom it speaks, whoever that is.
+    """
+    try:
+        verb, reference, *rest = packet.decode("ascii").split(" ", 2)
+    except ValueError:
+        return b""
+    if not 0 < len(reference) <= REFERENCE or not reference.isalnum():
+        return b""
+    status, text = requests(verb, rest[0] if rest else "", user, believed) if requests else ("bad", "")
+    return f"reply {reference} {status} {text}".rstrip().encode("ascii", "backslashreplace")
+
+
+def configuration(policy: Policy, place: tuple[Any, ...]) -> bytes:
+    """What a courier is told of a policy."""
+    return dumps((policy.plain_hooks, policy.notify, place))
 
 
 class Link:
     """See the module.
 
     Args:
-        wake: An eventfd that the courier waits on.
-        answers: A SEQPACKET socket on which the courier says `done REQUEST STATUS`, and what guard.managed knows.
+        answers: A SEQPACKET socket on which the courier says `done REQUEST STATUS`, what guard.managed knows, and
+            requests.
     """
 
-    def __init__(self, wake: int, answers: int) -> None:
-        self._wake = wake
+    def __init__(self, answers: int) -> None:
         self._socket = socket(fileno=answers)
-        os.set_inheritable(wake, False)
         os.set_inheritable(answers, False)
         #: Readable when there is an answer, and for ever once the courier is gone: then nobody should look any more.
         self.fd = answers
@@ -37,16 +68,12 @@ class Link:
         self.alive = True
         #: Takes what systemd is told of its units.
         self.managed: Managed | None = None
-
-    def told(self) -> None:
-        """There are new events in the ring."""
-        try:
-            os.eventfd_write(self._wake, 1)
-        except OSError:
-            pass  # it has not been read for 2^64 events, and needs no further sign
+        #: Takes requests: the courier is our own child, and is believed. It sees to it that they are not too many.
+        self.requests: Requests | None = None
 
     def answers(self) -> list[tuple[int, int]]:
-        """The commands that have ended: request and status (see events.model.Ran). What is no answer is passed over."""
+        """The commands that have ended: request and status (see events.model.Ran). Requests are answered; what is
+        neither is passed over."""
         found: list[tuple[int, int]] = []
         for _ in range(AT_ONCE):
             try:
@@ -65,6 +92,8 @@ class Link:
                 except ValueError:
                     continue
                 found.append((request, status))
+            elif word in ASKED:
+                self._send(answer(packet, self.requests, os.geteuid(), True))
             elif self.managed:
                 # What fills all the room has lost its end.
                 self.managed.take(packet if len(packet) < PACKET else b"")
@@ -76,11 +105,15 @@ class Link:
         Args:
             place: What it is told of systemd-oomd's place (see launch.Options).
         """
-        try:
-            self._socket.send(dumps((policy.plain_hooks, policy.notify, place)), MSG_DONTWAIT)
-        except OSError:
-            pass  # it is gone, which is told elsewhere
+        self._send(configuration(policy, place))
 
     def close(self) -> None:
         """Lets the courier end."""
         self._socket.close()
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            if packet:
+                self._socket.send(packet, MSG_DONTWAIT)
+        except OSError:
+            pass  # it is gone, which is told elsewhere, or does not read, and then misses it

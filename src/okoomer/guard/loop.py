@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 from time import thread_time
 
 from okoomer.events import model
 from okoomer.guard.changes import Changes
 from okoomer.guard.doze import LONGEST as DOZED
-from okoomer.guard.growth import Growth
+from okoomer.guard.level import Levels
+from okoomer.guard.outlook import Outlook, nobody
 from okoomer.guard.scan import Scan, floor_of, scan, untagged
-from okoomer.guard.seek import Seeker, ranked, targets_of
+from okoomer.guard.seek import Seeker, chosen, known, ranked, targets_of
 from okoomer.guard.wake import Wake
 from okoomer.guard.writers import Writers
 from okoomer.kernel import clock
-from okoomer.kernel import process as kernel
 from okoomer.kernel.statm import KEPT, Sizes
-from okoomer.policy.choose import choose, least_of, lowest_level, need_of, needs_of
+from okoomer.policy.choose import least_of, lowest_level, need_of, needs_of
 from okoomer.policy.engine import FIRED, QUIET, Engine
-from okoomer.policy.metrics import available
+from okoomer.policy.metrics import FORECAST, available
 from okoomer.policy.reason import reason_of
 from okoomer.policy.wants import wants_of
 from okoomer.record import replace
@@ -27,8 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from okoomer.facts import Cgroup, Process, Snapshot
+    from okoomer.facts import Cgroup, Snapshot
     from okoomer.guard.cgroups import Cgroups
+    from okoomer.guard.door import Door
     from okoomer.guard.ladder import Ladder
     from okoomer.guard.link import Link
     from okoomer.guard.sense import Sense
@@ -45,8 +46,8 @@ SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
 AGAIN = 1.0
 #: Scans are kept for later growth when a rule could fire within so many seconds.
 NEAR = 0.5
-#: So many pids of the chosen unit are told: thousands must not make an event that nobody can keep.
-TOLD_PIDS = 1024
+#: Seconds until those who stand still are looked at again, whether they live.
+PRUNED = 10.0
 #: Seconds until the candidates of a rule that ranks by rates are looked at a second time.
 SECOND_LOOK = 0.25
 #: Why nobody is taken where all have ended while they were looked at.
@@ -77,6 +78,7 @@ class Guard:
         self.notify: Notify | None = None
         self.show: Callable[[str], None] | None = None
         self.link: Link | None = None
+        self.door: Door | None = None
         #: Tell the state of memory also before each act.
         self.thorough = False
         self.ladder = ladder
@@ -92,8 +94,13 @@ class Guard:
         self._keep = keep
         self._cgroups: Cgroups | None = None
         self._unlisted: tuple[str, ...] = ()
-        self._growth = Growth()
+        ladder.left = self.left
+        self._outlook = Outlook(policy, self.look, machine.proc, me, self._user)
         self._changes = Changes(policy, emit)
+        self._levels = Levels(policy, emit)
+        self._pruned = float("-inf")
+        #: How often all was looked at.
+        self.cycles = 0
         self.adopt(policy, sense)
 
     def adopt(self, policy: Policy, sense: Sense) -> None:
@@ -102,8 +109,7 @@ class Guard:
         Args:
             sense: Reads what the policy needs.
         """
-        self.wake.close()
-        self.wake = Wake(self._machine, policy, self._now)
+        self.wake.adopt(policy)
         self._sense = sense
         self._writers = Writers(self._machine, sense, needs_of(policy))
         self._pattern = policy
@@ -120,11 +126,12 @@ class Guard:
         self._goes_by(self._managed(policy))
 
     def _goes_by(self, policy: Policy) -> None:
-        self.policy = self.ladder.policy = policy
+        self.policy = self.ladder.policy = self._outlook.policy = policy
         self.engine.adopt(policy)
         self._seeker.adopt(policy)
         self._wants = {want.scope.text: want for want in wants_of(policy)}
         self._changes = Changes(policy, self._emit, self._changes)
+        self._levels = Levels(policy, self._emit, self._levels)
         #: Whether it was said in this episode, since the last act, that nobody's end would help.
         self._refused = False
         #: Rules that found nobody, with the inode of the cgroup if they are about one, and when they may look again.
@@ -144,6 +151,7 @@ class Guard:
 
     def cycle(self) -> float:
         """One pass: everything that there is to do now. Returns how many seconds nothing can happen."""
+        self.cycles += 1
         if self.link and self.link.managed and self.link.managed.changed and not self.ladder.busy(self._now()):
             self._goes_by(self._managed(self._pattern))
         snapshot = self._read()
@@ -160,14 +168,16 @@ class Guard:
                 about = targets_of(self.policy.rules[index], snapshot)
                 target = next((one for one in about if one and one.path == judged.target), None)
                 self._seeker.note(index, target, snapshot)
+        if self.ladder.holds and now >= self._pruned + PRUNED:
+            self._pruned = now
+            self.ladder.holds.prune(now)
         if self.ladder.busy(now):
             self.ladder.advance(now, available(snapshot), verdict)
         elif verdict.act is not None:
             self._act(verdict.act, verdict.target, snapshot, verdict)
-        elif verdict.soonest < NEAR and self._growth.due(
-            clock.since_boot(), available(snapshot), snapshot.memory.total
-        ):
+        elif verdict.soonest < NEAR and self._outlook.due(snapshot):
             self.prepare(snapshot)
+        self._levels.tell(verdict, self.ladder.ending, available(snapshot), self.left)
         return self._sleep(verdict, self._now())
 
     def _read(self) -> Snapshot:
@@ -186,7 +196,7 @@ class Guard:
         judged = zip(self.policy.rules, verdict.rules, strict=True)
         if any(found.state == FIRED and not rule.only_warns for rule, found in judged):
             return min(max(verdict.soonest, SHORTEST), WHILE_FIRED)
-        longest = LONGEST if self.engine.triggers else LONGEST_BLIND
+        longest = min(LONGEST if self.engine.triggers else LONGEST_BLIND, self._levels.wait(now))
         if self.policy.report:
             longest = min(longest, max(0.0, self._changes.report_at - now))
         if self.notify and self.notify.watchdog:
@@ -197,11 +207,13 @@ class Guard:
         troubles = [*self._sense.troubles(), *self._unlisted]
         if self._cgroups:
             troubles += self._cgroups.troubles()
-        slept, changed = self._changes.tell(snapshot, verdict, troubles)
+        grower = nobody if self.ladder.busy(snapshot.time) else self._outlook.grower
+        slept, changed = self._changes.tell(snapshot, verdict, troubles, grower, self.left)
         if slept:
-            self._growth.forget()
+            self._outlook.growth.forget()
         if changed:
             self._refused = self._refused and self._changes.acute()
+        self._levels.tell(verdict, self.ladder.ending, available(snapshot), self.left)
 
     def _relieve(self, verdict: Verdict) -> None:
         if not self._dry_run:
@@ -226,7 +238,7 @@ class Guard:
                 snapshot.swap.total - snapshot.swap.free,
                 needs_of(self.policy, rule),
                 floor_of(least_of(rule, snapshot.memory.total)),
-                self._growth.earlier(clock.since_boot()),
+                self._outlook.growth.earlier(clock.since_boot()),
                 self._me,
                 self._sizes,
                 snapshot.memory.shmem,
@@ -249,19 +261,19 @@ class Guard:
         if not self._seeker.note(index, target, snapshot):
             self._forgo(index, target, began + SECOND_LOOK)
             return
-        aside, groups = self.ladder.aside(began), self.ladder.aside_groups(began)
+        aside, groups = self.ladder.passed_over(rule, found.processes, began)
         ended = self._writers.ended(began, snapshot)
         choice = self._seeker.choice(rule, target, snapshot, found, aside, groups, ended)
         processes = self._seeker.members(rule, choice.victim, target, found, aside) if choice.victim else []
         cost = thread_time() - cpu
         if choice.victim is None or not processes:
             self._forgo(index, target, began + AGAIN)
-            if not self._refused:
+            if not (self._refused or self.ladder.keeps(rule, began)):
                 if self.thorough:
                     self._changes.tell_state(snapshot)
                 path = target.path if target else ""
                 self._emit(model.Refused(rule.name, choice.refusal or GONE, ranked(choice), path))
-            self._refused = True
+                self._refused = True
             return
         # Choosing took its time: does the rule still hold?
         snapshot = self._read()
@@ -273,37 +285,23 @@ class Guard:
             self._emit(model.Recovered(rule.name, asked=False))
             return
         victim = choice.victim
-        processes[0] = root = self._known(processes[0])
+        heard = self.policy.runs and (self.ladder.runs or self.door is not None)
+        told = "cmdline" in self.policy.tell or heard
+        processes[0] = known(self._machine.proc, processes[0], told)
         if self.thorough:
             self._changes.tell_state(snapshot)
         self._emit(
-            model.Chosen(
-                rule=rule.name,
-                when=rule.when_text,
+            chosen(
+                rule,
+                choice,
+                processes,
+                target,
                 reason=reason_of(rule, self.engine, choice.writes, target),
-                values=again.rules[index].values,
-                kind=victim.kind,
-                name=victim.name,
-                pids=tuple(process.pid for process in processes[:TOLD_PIDS]),
-                command=root.command,
-                freed=victim.freed,
-                need=choice.need,
-                why=victim.why,
-                steps=tuple(step.kind for step in rule.steps),
-                ranking=ranked(choice),
+                values=judged.values,
                 processes=found.seen,
                 scan_cpu_seconds=cost,
                 seconds=self._now() - began,
                 dry_run=self._dry_run,
-                root=root.name,
-                user=root.user,
-                group=root.group,
-                rss=root.anon + root.file + root.shmem,
-                oom_score=root.oom_score,
-                adjustment=root.adjustment,
-                cgroup=victim.cgroup or root.cgroup,
-                target=target.path if target else "",
-                rank=rule.rank,
             )
         )
         self._refused = False
@@ -322,6 +320,9 @@ class Guard:
             cgroup=victim.cgroup,
             inode=victim.inode,
             target=target,
+            need=choice.need,
+            why=victim.why,
+            renew=lambda: self._seeker.grown(rule, victim, processes, target, found, aside),
         )
 
     def _forgo(self, index: int, target: Cgroup | None, until: float) -> None:
@@ -329,34 +330,32 @@ class Guard:
         self._again[(index, target.inode) if target else index] = until
         self.engine.forgo(index, target)
 
-    def _known(self, process: Process) -> Process:
-        """Who stands for all in what is told, also with what no selector asked for."""
-        proc, pid = self._machine.proc, process.pid
-        told = "cmdline" in self.policy.tell or self.ladder.runs
-        return replace(
-            process,
-            oom_score=process.oom_score or kernel.number(proc, pid, "oom_score"),
-            cgroup=process.cgroup or kernel.cgroup(proc, pid),
-            command=process.command or (kernel.command(proc, pid) if told else ""),
-        )
-
     def prepare(self, snapshot: Snapshot) -> None:
         """Looks at the processes while there is time: for growth, and for the watchdog to know whom to kill."""
-        rule = next((rule for rule in self.policy.rules if not rule.managed), None)
-        if rule is None:
-            return
-        try:
-            found = self.look(rule, snapshot, patient=False)
-        except OSError:
-            return
-        self._growth.keep(found, available(snapshot))
-        plain = replace(rule, unit="family", rank="freed", among=None) if rule.of_cgroups else rule
-        victim = choose(
-            plain, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
-        ).victim
-        if self.watchdog and victim:
-            by_pid = {process.pid: process for process in found.processes}
-            self.watchdog.best = (victim.name, tuple(by_pid[pid] for pid in victim.pids))
+        best = self._outlook.prepare(snapshot)
+        if self.watchdog and best:
+            self.watchdog.best = best
+
+    # --- what is known ------------------------------------------------------------------------------------------
+
+    @property
+    def level(self) -> int:
+        """How short memory is (see events.model.Level)."""
+        return self._levels.level
+
+    def latest(self, age: float) -> Snapshot:
+        """The machine as it was at most so many seconds ago; without its cgroups.
+
+        Raises:
+            Unreadable: /proc/meminfo has never been readable.
+        """
+        last = self._changes.last
+        return last if last and self._now() - last.time <= age else self._sense.snapshot()
+
+    def left(self) -> float | None:
+        """Seconds until nothing is left at the present rate, None if that is not in sight, or no rule is about it."""
+        left = self.engine.value(FORECAST) if self._changes.last else None
+        return None if left == float("inf") else left
 
     # --- running ------------------------------------------------------------------------------------------------
 
@@ -366,7 +365,11 @@ class Guard:
             pause = self.cycle()
             if self.show:
                 self.show(self._changes.line())
+            if self.door:
+                pause = min(pause, self.door.wait())
             self.wake.wait(pause, self.ladder.pidfds(), self.well(), self.engine.fill_rate, self._alive)
+            if self.door:
+                self.door.tend()
 
     def well(self) -> Snapshot | None:
         """The last snapshot, if nothing is to be said for a while as long as memory stays as it is."""

@@ -7,14 +7,15 @@ and executes this in its place (see `launch`).
 from __future__ import annotations
 
 import gc
-import os
+import posix as os
+import sys
 from errno import ENOSPC
 
 from okoomer import __version__
 from okoomer.events import model
 from okoomer.events.ring import Held, Ring
 from okoomer.guard.ladder import Ladder
-from okoomer.guard.launch import Options, keep, options_of
+from okoomer.guard.launch import Options, keep, options_of, pauses
 from okoomer.guard.loop import Guard
 from okoomer.guard.reaper import Reaper, hasten
 from okoomer.guard.rehearsal import rehearse
@@ -22,9 +23,11 @@ from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.guard.tell import Notify, Tell
 from okoomer.guard.victim import Hands
 from okoomer.guard.watchdog import Watchdog
+from okoomer.kernel import clock
 from okoomer.kernel.machine import LIVE
+from okoomer.kernel.paths import exists
 from okoomer.kernel.statm import KEPT
-from okoomer.kernel.syscalls import lock_memory, set_name
+from okoomer.kernel.syscalls import give_back, lock_memory, set_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ DONE, CANNOT = 0, 3
 
 def main(fd: int) -> NoReturn:
     """Runs the guard that a descriptor describes, until it is told to stop."""
+    # The listings of the directories where imports have looked: what follows takes their room.
+    sys.path_importer_cache.clear()
+    gc.collect()
     with open(fd, "rb") as file:
         options = options_of(file.read())
     # Standard input is never read: one descriptor less.
@@ -58,21 +64,20 @@ def run(options: Options) -> int:
     ring = held if isinstance(held, Ring) else None
     if isinstance(held, OSError):
         lacks.append(f"events are not kept: {options.runtime_dir}/ring: {held.strerror}")
-    link = None
+    if options.watcher >= 0:
+        os.set_inheritable(options.watcher, False)
+    link, sign = None, None
+    if ring and (options.answers >= 0 or options.open):
+        from okoomer.events.sign import Sign
+
+        sign = Sign(options.wake)
     if options.answers >= 0 and ring:
         from okoomer.guard.link import Link
 
-        link = Link(options.wake, options.answers)
+        link = Link(options.answers)
     elif options.answers >= 0:
         os.close(options.answers)  # without events a courier has nothing to do, and ends
-    tell = Tell(
-        ring,
-        options.as_json,
-        live=os.isatty(2),
-        voice=voice_of(options),
-        syslog=options.syslog,
-        told=link.told if link else None,
-    )
+    tell = Tell(ring, options.as_json, live=os.isatty(2), voice=voice_of(options), syslog=options.syslog, told=sign)
 
     if link and options.policy.managed:
         from okoomer.guard.managed import Managed
@@ -103,7 +108,7 @@ def run(options: Options) -> int:
 
     reaper = Reaper()
     note = f"{options.runtime_dir}/limit"
-    if os.path.exists(note):
+    if exists(note):
         from okoomer.guard.limit import recover
 
         recover(note)
@@ -114,8 +119,12 @@ def run(options: Options) -> int:
     if link:
         guard.link, ladder.runs = link, True
         guard.wake.on(link.fd, guard.listen)
-    elif policy.runs:
+    elif policy.runs and not options.open:
         lacks.append("there is no courier: no command is run and nothing is announced")
+    if options.open or pauses(policy):
+        from okoomer.guard.reception import receive
+
+        lacks += receive(guard, options, machine.proc, tell, ring, sign)
     guard.watchdog = Watchdog(machine, hands, tell)
     guard.watchdog.short = guard.emergency(snapshot)
     guard.notify = Notify()
@@ -127,6 +136,7 @@ def run(options: Options) -> int:
     # From here on the process holds what it needs: nothing is imported, and no page has to come from a disk again.
     gc.collect()
     gc.freeze()
+    give_back()
     locked = True
     try:
         lock_memory()
@@ -171,12 +181,15 @@ def run(options: Options) -> int:
             if caught:
                 break
             if reloads and reloads.due and reloads.take():
-                guard.wake.on(bell, lambda: os.read(bell, 64))
                 gc.collect()
     finally:
         ladder.close()  # no limit of a cgroup stays as it was set for its end
+        if ladder.holds:
+            ladder.holds.close("the guard ends", clock.monotonic())
     guard.notify("STOPPING=1")
     tell(model.Stopped(caught[0]))
+    if guard.door:
+        guard.door.close()
     return DONE
 
 
@@ -215,7 +228,8 @@ def hold(runtime_dir: str) -> Ring | OSError | str:
     """The ring that only one guard can write, and holds as long as it lives; why it cannot be made; or, in words, why
     there must not be another guard."""
     try:
-        os.makedirs(runtime_dir, 0o750, exist_ok=True)
+        if not exists(runtime_dir):
+            os.mkdir(runtime_dir, 0o750)
         if os.stat(runtime_dir).st_uid != os.geteuid():
             return f"{runtime_dir}: belongs to somebody else; choose another place with --runtime-dir"
     except OSError as error:

@@ -8,9 +8,8 @@ PATH is the rest of the packet, whatever it holds. The courier is not trusted: w
 
 from __future__ import annotations
 
-import os
-
 from okoomer.events.model import Trouble
+from okoomer.kernel.paths import decoded
 from okoomer.policy.instances import Setting
 
 TYPE_CHECKING = False
@@ -91,7 +90,7 @@ def _path(text: bytes) -> str:
     parts = text.split(b"/")
     if b".." in parts or b"." in parts:
         raise ValueError("a cgroup has no such path")
-    return os.fsdecode(text)
+    return decoded(text)
 
 
 def _number(text: bytes, most: float) -> float | None:

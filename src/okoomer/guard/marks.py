@@ -3,7 +3,7 @@ notification of them, and other tools count by them. That they cannot be set is 
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 NAMESPACES = ("user", "trusted")
 

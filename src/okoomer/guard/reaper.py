@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _thread import allocate_lock, start_new_thread
 
 from okoomer.kernel.syscalls import process_mrelease, set_name

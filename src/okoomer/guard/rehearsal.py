@@ -6,13 +6,14 @@ or a missing permission forbids shows now and not when memory has run out.
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import ENOSYS, EPERM
 from time import sleep
 
 from okoomer.events import model
 from okoomer.events.text import line, sentence
 from okoomer.guard.ladder import Ladder
+from okoomer.guard.launch import pauses
 from okoomer.guard.reaper import hasten
 from okoomer.guard.scan import descendants, look, scan
 from okoomer.guard.victim import Hands
@@ -80,14 +81,22 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
         flooded = joined(machine.proc, found, first, reading(machine, snapshot, first), wants)
         choose(rule, policy, snapshot, flooded.processes, me, flood=flooded.flood)
         choose(rule, policy, snapshot, (replace(process, fills=1e15),), me, flood=1e15)
-        harsh = policy_of(policy, (Step("warn"), Step("term", 0.02), Step("kill")))
+        asks = pauses(policy)
+        soft = (Step("pause", 0.02), Step("ask", 0.02)) if asks else ()
+        harsh = policy_of(policy, (Step("warn"), *soft, Step("term", 0.02), Step("kill")))
         ladder = Ladder(Hands(machine.proc, None), events.append, harsh)
+        if asks:
+            from okoomer.guard.hold import Holds  # most guards never need it
+
+            ladder.holds = Holds(machine.proc, "", events.append)
         fired = Verdict(0.0, (RuleVerdict(rule.name, FIRED, verdict.rules[0].values),), 0, (), 0.0)
         now = clock.monotonic()
         ladder.begin(0, process.name, [process], 0, available(snapshot), now)
         climb(ladder, fired, available(snapshot), now)
         if not any(isinstance(event, model.Died) for event in events):
             lacks.append("a child of our own could not be killed: a sandbox may forbid it")
+        if asks and not any(isinstance(event, model.Paused) for event in events):
+            lacks.append("a child of our own could not be paused: a sandbox may forbid it")
     finally:
         os.kill(child, SIGKILL)
         lacks += _reap(child)

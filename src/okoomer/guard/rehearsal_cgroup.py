@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import EROFS
 
 from okoomer.events import model

@@ -7,11 +7,11 @@ go, and then the old policy holds.
 
 from __future__ import annotations
 
-import os
+import posix as os
 import sys
 
 from okoomer.events import model
-from okoomer.guard.launch import ASKED, keep, options_of
+from okoomer.guard.launch import ASKED, keep, needs_child, options_of
 from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.kernel import clock
 
@@ -52,7 +52,7 @@ class Reloads:
             self._text = os.memfd_create("okoomer-options")
             os.set_inheritable(self._text, True)
             command = [sys.executable, *self._front]
-            pid = os.posix_spawn(sys.executable, command, {**os.environ, ASKED: str(self._text)})
+            pid = os.posix_spawn(sys.executable, command, {**os.environ, ASKED.encode(): b"%d" % self._text})
             self._pidfd = os.pidfd_open(pid)
         except OSError as error:
             self._done()
@@ -84,10 +84,14 @@ class Reloads:
             self._emit.into_kmsg("kmsg" in policy.tell, self._machine.proc)
         except OSError as error:
             self._emit(model.Trouble(f"kills are not told in the kernel's log: {error.strerror}"))
+        if guard.door:
+            guard.door.configure(policy, options.place)
         if guard.link and guard.link.alive:
-            guard.wake.on(guard.link.fd, guard.listen)
             guard.link.configure(policy, options.place)
-        elif policy.runs:
+        elif guard.door and needs_child(policy):
+            lack = "there is no courier of the guard's own user, for commands of an act and as others: start it anew"
+            self._emit(model.Trouble(lack))
+        elif policy.runs and not guard.door:
             self._emit(model.Trouble("there is no courier: no command is run and nothing is announced"))
         self._emit(model.Changed(f"the policy was loaded again from {options.source}"))
         return True

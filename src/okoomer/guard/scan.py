@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from okoomer.facts import Process
 from okoomer.kernel import process as kernel
-from okoomer.kernel.files import read
 from okoomer.kernel.statm import Sizes
 from okoomer.record import Record, replace
 from okoomer.units import MIB
@@ -108,7 +107,8 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
     """One process in detail, or None where it is gone (or letting go of its memory)."""
     try:
         stat = kernel.stat(proc, pid)
-        status = kernel.parse_status(read(f"{proc}/{pid}/status")) if sizes else None
+        source = kernel.source(proc, pid, stat)
+        status = kernel.parse_status(kernel.status(proc, source)) if sizes else None
     except (OSError, ValueError, IndexError):
         return None
     return Process(
@@ -128,12 +128,12 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
         adjustment=kernel.number(proc, pid, "oom_score_adj"),
         oom_score=kernel.number(proc, pid, "oom_score") if "oom_score" in wants else 0,
         kernel_thread=stat.kernel_thread,
-        command=kernel.command(proc, pid) if "cmdline" in wants else "",
-        executable=kernel.executable(proc, pid) if "exe" in wants else "",
-        cgroup=kernel.cgroup(proc, pid) if wants & BY_CGROUP else "",
-        environment=kernel.environment(proc, pid) if "environ" in wants else "",
-        directory=kernel.directory(proc, pid) if "cwd" in wants else "",
-        cgroup1=kernel.named_cgroup(proc, pid) if "cgroup1" in wants else "",
+        command=kernel.command(proc, source) if "cmdline" in wants else "",
+        executable=kernel.executable(proc, source) if "exe" in wants else "",
+        cgroup=kernel.cgroup(proc, source) if wants & BY_CGROUP else "",
+        environment=kernel.environment(proc, source) if "environ" in wants else "",
+        directory=kernel.directory(proc, source) if "cwd" in wants else "",
+        cgroup1=kernel.named_cgroup(proc, source) if "cgroup1" in wants else "",
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from okoomer.events.model import Ranked
-from okoomer.guard.scan import Scan, descendants, group_of, look, with_all
+from okoomer.events.model import Chosen, Ranked
+from okoomer.guard.scan import Scan, descendants, group_of, look, still, with_all
+from okoomer.kernel import process as kernel
 from okoomer.policy.choose import apartness, choose, needs_of, protection
 from okoomer.policy.sums import SUM
 from okoomer.policy.tree import is_inside
@@ -13,6 +14,7 @@ from okoomer.record import replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from okoomer.facts import Cgroup, Process, Snapshot
     from okoomer.guard.among import Among
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from okoomer.policy.model import Policy, Rule
     from okoomer.policy.scale import Candidate
 
-#: So many pids of each ranked unit are told.
-TOLD_PIDS = 16
+#: So many pids of each ranked unit are told, and of the chosen one: thousands must not make an event that nobody can
+#: keep.
+TOLD_PIDS, CHOSEN_PIDS = 16, 1024
 
 
 class Seeker:
@@ -146,6 +149,27 @@ class Seeker:
         stays = self._tagged(lambda process: protects(process) or apart(process), wants)
         return processes + descendants(self._proc, victim.pids, set(by_pid), wants, stays)
 
+    def grown(
+        self,
+        rule: Rule,
+        victim: Candidate,
+        members: list[Process],
+        target: Cgroup | None,
+        found: Scan,
+        aside: frozenset[int],
+    ) -> list[Process]:
+        """Those processes of a unit that still live, and with them who has been born into it since."""
+        there = [process for process in members if still(self._proc, process)]
+        if victim.kind == SUM or (victim.kind == "process" and rule.unit != "group"):
+            return there
+        by_pid = {process.pid: process for process in found.processes}
+        wants = needs_of(self._policy, rule)
+        protects = protection(rule, self._policy, by_pid, self._me, aside, self._user, target)
+        apart = apartness(rule, self._policy, by_pid)
+        stays = self._tagged(lambda process: protects(process) or apart(process), wants)
+        roots = [process.pid for process in there]
+        return there + descendants(self._proc, roots, set(roots), wants, stays)
+
     def _tagged(self, judge: Callable[[Process], object], wants: frozenset[str]) -> Callable[[Process], object]:
         """The same judgement of processes whose cgroup's marks have not been read yet."""
         cgroups = self._cgroups
@@ -157,6 +181,47 @@ class Seeker:
 def ranked(choice: Choice) -> tuple[Ranked, ...]:
     """A choice's ranking as events tell it."""
     return tuple(Ranked(c.kind, c.name, c.pids[:TOLD_PIDS], round(c.score, 1), c.freed, c.why) for c in choice.ranking)
+
+
+def known(proc: str, process: Process, told: bool) -> Process:
+    """Who stands for all in what is told, also with what no selector asked for; with its command line if that is
+    `told`."""
+    return replace(
+        process,
+        oom_score=process.oom_score or kernel.number(proc, process.pid, "oom_score"),
+        cgroup=process.cgroup or kernel.cgroup(proc, process.pid),
+        command=process.command or (kernel.command(proc, process.pid) if told else ""),
+    )
+
+
+def chosen(rule: Rule, choice: Choice, members: list[Process], target: Cgroup | None, **more: Any) -> Chosen:
+    """A choice as the event, of a unit with these processes, of which the first stands for all; with what is known of
+    how it came about."""
+    victim, root = choice.victim, members[0]
+    assert victim
+    return Chosen(
+        rule=rule.name,
+        when=rule.when_text,
+        kind=victim.kind,
+        name=victim.name,
+        pids=tuple(process.pid for process in members[:CHOSEN_PIDS]),
+        command=root.command,
+        freed=victim.freed,
+        need=choice.need,
+        why=victim.why,
+        steps=tuple(step.kind for step in rule.steps),
+        ranking=ranked(choice),
+        root=root.name,
+        user=root.user,
+        group=root.group,
+        rss=root.anon + root.file + root.shmem,
+        oom_score=root.oom_score,
+        adjustment=root.adjustment,
+        cgroup=victim.cgroup or root.cgroup,
+        target=target.path if target else "",
+        rank=rule.rank,
+        **more,
+    )
 
 
 def targets_of(rule: Rule, snapshot: Snapshot) -> tuple[Cgroup | None, ...]:

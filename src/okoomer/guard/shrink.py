@@ -3,7 +3,7 @@ takes as long as it takes, so it is done beside the loop, one cgroup at a time."
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _thread import start_new_thread
 
 from okoomer.events.model import Shrunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, socket
 from _thread import allocate_lock
 from select import POLLOUT, poll
@@ -11,6 +11,7 @@ from time import time
 from okoomer.events.model import DEBUG, ERROR, INFO, WARNING
 from okoomer.events.ring import Ring
 from okoomer.events.text import line, sentence
+from okoomer.kernel.paths import variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,11 +121,11 @@ class Tell:
         self._json = as_json
         self._stream = Stream(1 if as_json else 2, count=not as_json)
         self._other = Stream(1, count=True) if voice else None
-        self._coloured = [fd for fd in (1, 2) if voice and os.isatty(fd) and "NO_COLOR" not in os.environ]
+        self._coloured = [fd for fd in (1, 2) if voice and os.isatty(fd) and b"NO_COLOR" not in os.environ]
         self._syslog = Syslog("earlyoom") if voice and syslog else None
         self._live = live and not as_json and not voice
         self._journal = None if as_json or voice else journal()
-        self._prefixed = not as_json and "JOURNAL_STREAM" in os.environ
+        self._prefixed = not as_json and b"JOURNAL_STREAM" in os.environ
         self._sequence = 0
         self._kmsg: Kmsg | None = None
         # The watchdog speaks while the loop hangs, perhaps in the middle of a line.
@@ -220,7 +221,7 @@ def journal() -> socket | None:
     """A socket to the journal, if that is where standard error goes (systemd.exec(5), JOURNAL_STREAM)."""
     try:
         status = os.fstat(2)
-        if os.environ.get("JOURNAL_STREAM") != f"{status.st_dev}:{status.st_ino}":
+        if variable("JOURNAL_STREAM") != f"{status.st_dev}:{status.st_ino}":
             return None
     except OSError:
         return None
@@ -269,9 +270,9 @@ class Notify:
     """sd_notify(3): readiness, state and signs of life for a service manager, if there is one."""
 
     def __init__(self) -> None:
-        address = os.environ.get("NOTIFY_SOCKET", "")
+        address = variable("NOTIFY_SOCKET")
         self._socket = connected(address) if address.startswith(("/", "@")) else None
-        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        microseconds = variable("WATCHDOG_USEC")
         #: Seconds within which the manager wants a sign of life, or 0.
         self.watchdog = int(microseconds) / 1e6 if self._socket and microseconds.isdecimal() else 0.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 from select import POLLIN, poll
 
 from okoomer.guard.reaper import hasten

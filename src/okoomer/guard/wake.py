@@ -1,8 +1,8 @@
-"""What wakes the loop: time, a stall that begins, a signal, a victim that dies, an answer of the courier."""
+"""What wakes the loop: time, a stall that begins, a signal, a victim that dies, whoever speaks with the guard."""
 
 from __future__ import annotations
 
-import os
+import posix as os
 from select import POLLERR, POLLIN, POLLPRI, poll
 
 from okoomer.guard.doze import CALM, SEEN, doze
@@ -23,7 +23,7 @@ ARMED = 4.0
 
 
 class Wake:
-    """What a loop waits for under one policy.
+    """What a loop waits for.
 
     Args:
         now: Seconds on the clock of snapshots.
@@ -37,6 +37,12 @@ class Wake:
         self._armed_until = float("-inf")
         self._meminfo = -1
         self._calls: dict[int, Callable[[], object]] = {}
+        self.adopt(policy)
+
+    def adopt(self, policy: Policy) -> None:
+        """Waits for what matters under this policy, and for no stall before `arm`. Who is looked at, still is."""
+        self.close()
+        self._armed_until = float("-inf")
         self._wanted = trigger_of(policy)
         named = {comparison.metric for rule in policy.rules for comparison in comparisons(rule)}
         # What else there is may change at any time, and pauses are too short to doze where only that matters.
@@ -72,9 +78,13 @@ class Wake:
 
     def close(self) -> None:
         """Gives back what was opened here."""
-        for fd in (self._trigger, self._meminfo):
-            if fd is not None and fd >= 0:
-                os.close(fd)
+        if self._trigger is not None:
+            self._poller.unregister(self._trigger)
+            os.close(self._trigger)
+            self._trigger = None
+        if self._meminfo >= 0:
+            os.close(self._meminfo)
+            self._meminfo = -1
 
     def wait(
         self,
@@ -105,8 +115,10 @@ class Wake:
         for pidfd in dying:
             self._poller.unregister(pidfd)
         for fd, happened in events:
-            if fd in self._calls:
-                self._calls[fd]()
+            # One of the calls before may have seen to it that another is not made.
+            call = self._calls.get(fd)
+            if call:
+                call()
             elif fd == self._trigger and happened & POLLERR:
                 self._poller.unregister(fd)
                 os.close(fd)

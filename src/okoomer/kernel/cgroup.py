@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.kernel import pressure
 from okoomer.kernel.files import read
+from okoomer.kernel.paths import decoded, encoded, exists, is_directory
 from okoomer.kernel.process import text_of
 
 TYPE_CHECKING = False
@@ -41,7 +42,7 @@ def mount(proc: str = "/proc") -> str | None:
             found = fields[1]
             for escape, plain in ESCAPES:
                 found = found.replace(escape, plain)
-            return os.fsdecode(found)
+            return decoded(found)
     return None
 
 
@@ -49,8 +50,10 @@ def hierarchy(machine: Machine) -> str | None:
     """Where a machine's unified hierarchy is, None without: a recorded one has it below its /sys."""
     if machine.live:
         return mount(machine.proc)
-    path = os.path.realpath(f"{machine.sys}/fs/cgroup")
-    return path if os.path.isdir(path) else None
+    from posixpath import realpath  # no guard is ever here
+
+    path = realpath(f"{machine.sys}/fs/cgroup")
+    return path if is_directory(path) else None
 
 
 def controllers(mount: str) -> frozenset[str]:
@@ -64,7 +67,7 @@ def controllers(mount: str) -> frozenset[str]:
 def is_whole(mount: str) -> bool:
     """Whether the mount shows the hierarchy from its true root, whose pressure is the machine's own. In a container
     the root is a cgroup like any other."""
-    return not os.path.exists(f"{mount}/cgroup.events")
+    return not exists(f"{mount}/cgroup.events")
 
 
 def below(mount: str) -> Iterator[str]:
@@ -92,7 +95,7 @@ def stalled(mount: str, path: str, resource: str) -> Pressure | None:
 
 def path_text(path: str) -> str:
     """A path of the file system as /proc/PID/cgroup's is given (kernel.process): as text, whatever bytes it has."""
-    return path if path.isascii() else text_of(os.fsencode(path))
+    return path if path.isascii() else text_of(encoded(path))
 
 
 def processes(directory: str) -> list[int] | None:

@@ -7,7 +7,7 @@ it answers ENODEV.
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import ENODEV
 
 from okoomer.kernel import statm

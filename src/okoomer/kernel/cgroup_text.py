@@ -5,7 +5,7 @@ Each raises ValueError or IndexError where a text makes no sense; what a kernel 
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.kernel.files import number_after, whole
 from okoomer.record import Record

@@ -6,7 +6,7 @@ absent (Documentation/admin-guide/cgroup-v2.rst).
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import ENOENT
 
 from okoomer.kernel.files import ABSENT, FLAGS, number_after, whole

@@ -6,7 +6,7 @@ the kernel makes the text anew at each read from offset 0.
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import EACCES, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ESRCH
 
 TYPE_CHECKING = False

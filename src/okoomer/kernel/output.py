@@ -6,8 +6,8 @@ hangs on a dead server or on a stopped FUSE daemon would make the asker hang, to
 
 from __future__ import annotations
 
-import os
-from stat import S_ISREG
+import posix as os
+from _stat import S_ISREG
 
 from okoomer.kernel.files import number_after, read, whole
 

@@ -5,7 +5,7 @@ Documentation/accounting/psi.rst. The averages are renewed every two seconds onl
 
 from __future__ import annotations
 
-import os
+import posix as os
 from errno import EINVAL
 
 from okoomer.facts import Pressure, Stall

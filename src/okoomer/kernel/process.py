@@ -6,9 +6,9 @@ called for a process once it has its SIGKILL.
 
 from __future__ import annotations
 
-import os
+import posix as os
 
-from okoomer.kernel.files import read, whole
+from okoomer.kernel.files import FLAGS, number_after, read, whole
 from okoomer.record import Record
 
 TYPE_CHECKING = False
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
+#: So much of a file is read at once.
+PAGE_OF_TEXT = 4096
 #: include/linux/sched.h
 PF_KTHREAD = 0x00200000
 
@@ -125,9 +127,80 @@ def pids(proc: str) -> Iterator[str]:
     return (name for name in os.listdir(proc) if name[0] in "123456789" and name.isdecimal())
 
 
+def status(proc: str, pid: int | str) -> bytes:
+    """/proc/PID/status, without the middle of it where it is long: with a thousand groups (which whoever has ids of
+    his own to give away can have) the sizes, which come after them, do not stand in the first page.
+
+    Raises:
+        OSError: The process is gone.
+    """
+    fd = os.open(f"{proc}/{pid}/status", FLAGS)
+    try:
+        text = piece = os.read(fd, PAGE_OF_TEXT)
+        if len(piece) < PAGE_OF_TEXT:
+            return text
+        end = b""
+        while piece := os.read(fd, PAGE_OF_TEXT):
+            end = (end + piece)[-2 * PAGE_OF_TEXT :]
+        return text + end
+    finally:
+        os.close(fd)
+
+
 def stat(proc: str, pid: int | str) -> Stat:
     """Raises OSError or ValueError where the process is gone."""
     return parse_stat(read(f"{proc}/{pid}/stat"))
+
+
+def source(proc: str, pid: int | str, found: Stat) -> str:
+    """Where the files are that tell of a process, below /proc: as a rule its own. Where its first thread has ended and
+    others go on, those tell of no memory any more, nor of a program; another thread's do.
+
+    Args:
+        found: What its `stat` was just now.
+    """
+    if found.state == "Z" and found.threads > 1:
+        try:
+            with os.scandir(f"{proc}/{pid}/task") as tasks:
+                # There may be thousands: one is enough.
+                return next((f"{pid}/task/{task.name}" for task in tasks if task.name != str(pid)), str(pid))
+        except OSError:
+            pass
+    return str(pid)
+
+
+def ticks(proc: str, pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 where it is gone."""
+    try:
+        return round(stat(proc, pid).started * TICKS)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def users(proc: str, pid: int) -> frozenset[int]:
+    """All users that a process runs as: real, effective, saved and of its files; none if it is gone."""
+    try:
+        for line in read(f"{proc}/{pid}/status").splitlines():
+            if line.startswith(b"Uid:"):
+                return frozenset(whole(word) for word in line.split()[1:])
+    except (OSError, ValueError):
+        pass
+    return frozenset()
+
+
+def data(proc: str, pid: int) -> tuple[int, int | None, int | None]:
+    """The private writable memory that a process has mapped, in bytes, and its soft and hard limit (RLIMIT_DATA); None
+    is any.
+
+    Raises:
+        OSError, ValueError, IndexError: It is gone, or this cannot be known.
+    """
+    words = next(line for line in read(f"{proc}/{pid}/limits").splitlines() if line.startswith(b"Max data size"))
+    soft, hard = (None if word == b"unlimited" else int(word) for word in words.split()[3:5])
+    mapped = number_after(status(proc, pid), b"\nVmData:")
+    if mapped is None:
+        raise ValueError("a process without memory")
+    return mapped * 1024, soft, hard
 
 
 def threads(proc: str, pid: int) -> list[int]:

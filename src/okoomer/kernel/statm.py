@@ -7,7 +7,10 @@ process by then. It holds no memory of the process; the kernel needs about 1 KiB
 
 from __future__ import annotations
 
-import os
+import posix as os
+
+from okoomer.kernel import process
+from okoomer.kernel.files import read
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ZERO = ord("0")
@@ -24,9 +27,12 @@ class Sizes:
     """
 
     def __init__(self, proc: str, keep: int = 0) -> None:
+        self._proc = proc
         self._root = proc.encode() + b"/"
         self._keep = keep
         self._kept: dict[bytes, int] = {}
+        #: Those of the kept that never have any memory: the kernel's own threads.
+        self._kernel: set[bytes] = set()
 
     def bounds(self, swap_used: int, floor: int) -> tuple[list[tuple[int, int]], int]:
         """What each process could free at most: what is resident, and, as far as swap is in use, its private memory
@@ -47,15 +53,19 @@ class Sizes:
         swappable, least = swap_used // PAGE, -(-floor // PAGE)
         root, kept = self._root, self._kept
         living: dict[bytes, int] = {}
+        kernel, self._kernel = self._kernel, set()
         for name in os.listdir(root):
             if not name.isdigit() or name[0] == ZERO:
                 continue
             seen += 1
             fd = kept.pop(name, -1)
+            known = fd >= 0 and name in kernel
             try:
                 if fd < 0:
                     fd = open_(root + name + b"/statm", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
                 text = pread(fd, 128, 0)
+                if text[0] == ZERO and not known:
+                    text, known = self._beside(name, text)
                 if swappable:
                     _size, resident, shared, _text, _lib, data, _dirty = text.split()
                     pages = int(resident)
@@ -68,6 +78,8 @@ class Sizes:
                 continue
             if len(living) < self._keep:
                 living[name] = fd
+                if known:
+                    self._kernel.add(name)
             else:
                 close(fd)
             if pages >= least:
@@ -76,6 +88,18 @@ class Sizes:
             close(fd)
         self._kept = living
         return found, seen
+
+    def _beside(self, name: bytes, text: bytes) -> tuple[bytes, bool]:
+        """The same text of another thread, if the first has ended and others go on with all that the process holds;
+        and whether this is a thread of the kernel's.
+
+        Raises:
+            OSError, ValueError, IndexError: It is gone.
+        """
+        pid = name.decode()
+        stat = process.stat(self._proc, pid)
+        source = process.source(self._proc, pid, stat)
+        return (text if source == pid else read(f"{self._proc}/{source}/statm", 128)), stat.kernel_thread
 
     def close(self) -> None:
         """Gives the descriptors back."""

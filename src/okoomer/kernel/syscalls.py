@@ -7,7 +7,8 @@ Calls release the interpreter's lock. All of it happens at start: at the worst m
 from __future__ import annotations
 
 import _ctypes
-import os
+import posix as os
+from _struct import pack
 from errno import ENOSYS
 
 #: include/uapi/asm-generic/unistd.h: the number is the same on every architecture (Linux 5.15).
@@ -16,6 +17,8 @@ SYS_PROCESS_MRELEASE = 448
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 #: include/uapi/linux/prctl.h: it is inherited, and outlasts execve (Linux 3.15).
 PR_SET_THP_DISABLE = 41
+#: include/uapi/asm-generic/resource.h
+RLIMIT_DATA, RLIM_INFINITY = 2, 2**64 - 1
 
 
 class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
@@ -31,6 +34,7 @@ _libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _mlockall = _Function(_ctypes.dlsym(_libc, "mlockall"))
 _prctl = _Function(_ctypes.dlsym(_libc, "prctl"))
 _syscall = _Function(_ctypes.dlsym(_libc, "syscall"))
+_prlimit = _Function(_ctypes.dlsym(_libc, "prlimit"))
 
 
 def _raise(name: str) -> None:
@@ -50,6 +54,14 @@ def lock_memory() -> None:
         _raise("mlockall")
 
 
+def give_back() -> None:
+    """Gives the kernel back the pages of the C library's heap on which nothing is left, as far as that library can."""
+    try:
+        _Function(_ctypes.dlsym(_libc, "malloc_trim"))(0)
+    except OSError:
+        pass  # only glibc has it
+
+
 def process_mrelease(pidfd: int) -> None:
     """Frees the private anonymous memory of a process that has been killed, on the caller's time: it returns when
     that is done, and a dying process that gets no CPU is no longer needed for it.
@@ -65,6 +77,17 @@ def disable_huge_pages() -> None:
     """No transparent huge pages for this process and whatever it executes: one of them is half of what the guard
     takes in all, and is filled for the sake of a few pages. Where the kernel cannot, nothing is lost but that."""
     _prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
+def limit_data(pid: int, soft: int, hard: int) -> None:
+    """Sets how many bytes of private writable memory a process may have mapped (Linux 4.7); RLIM_INFINITY is any. What
+    it has already it keeps.
+
+    Raises:
+        OSError: ESRCH it is gone, EPERM it is not permitted (CAP_SYS_RESOURCE).
+    """
+    if _prlimit(pid, RLIMIT_DATA, pack("=QQ", soft, hard), None) != 0:
+        _raise("prlimit")
 
 
 def set_name(name: str) -> None:

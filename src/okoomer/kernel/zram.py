@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.facts import Zram
 from okoomer.kernel.files import read, whole

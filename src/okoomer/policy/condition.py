@@ -13,6 +13,7 @@ from fractions import Fraction
 from lark import Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
+from okoomer.policy.error import PolicyError
 from okoomer.policy.metrics import (
     AVERAGE,
     COUNT,
@@ -28,7 +29,7 @@ from okoomer.policy.metrics import (
 )
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Somewhere
 from okoomer.policy.scope import parse_scope
-from okoomer.policy.source import PolicyError, Text, near, parser
+from okoomer.policy.source import Text, near, parser
 from okoomer.record import Record
 
 TYPE_CHECKING = False

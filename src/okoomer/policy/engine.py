@@ -32,6 +32,9 @@ __all__ = (
 )  # fmt: skip
 
 QUIET, HOLDING, FIRED = "quiet", "holding", "fired"
+#: A rule without steps does nothing but say how short memory is, so that it may say so this many seconds late; and if
+#: memory falls so fast that another look in between would matter, it leaves those who listen no time anyway.
+LEISURE, HASTE = 2.0, 2.0
 
 
 class RuleVerdict(Record):
@@ -53,7 +56,7 @@ class Verdict(Record):
 
     `act` is the index of the rule that acts, `target` the cgroup that it acts about if it has a scope; `warnings` are
     the rules that only warn and do so now, each with its cgroup. `soonest` is the seconds before which no rule that has
-    not fired can fire, however fast memory fills.
+    not fired can fire, however fast memory fills, or which are soon enough for one that has no steps.
     """
 
     time: float
@@ -145,7 +148,7 @@ class Engine:
                 continue
             state.judge(self._judge)
             fired = state.fired(self._judge)
-            for one in fired:
+            for one in fired if rule.steps else ():
                 rested = snapshot.time >= one.rested
                 cgroup = one.track.cgroup if one.track else None
                 if state.warns and rested:
@@ -246,7 +249,10 @@ class Engine:
     def _soonest(self, state: _RuleState) -> float:
         if state.group is None and state.common.fired:
             return float("inf")
-        return self._ahead.soonest(state.when.root, state.common, state.group)
+        soonest = self._ahead.soonest(state.when.root, state.common, state.group)
+        if state.rule.steps or state.common.holding or state.is_under_way:
+            return soonest
+        return max(LEISURE, HASTE * soonest)
 
 
 class _RuleState:

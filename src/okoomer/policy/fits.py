@@ -13,6 +13,9 @@ KERNELS = "oom_score"
 #: The keys of Ratios, and the rank that has them.
 RATIO_KEYS = ("dominant", "percentile", "growth_ratio")
 RATIO_RANK = "size_or_growth"
+#: Units that the kernel's own killer ends, and steps that would be in vain if it chose among everybody.
+_WHOLE = ("auto", "cgroup")
+_ABOUT_THE_CHOSEN = ("pause", "ask")
 #: What the units can be that each of these keys is for.
 _OF_UNITS = {"among": ("cgroup", "auto"), "descend": ("cgroup",), "least_swap": ("cgroup",)}
 
@@ -47,8 +50,8 @@ def check(table: Section, fields: Mapping[str, Any]) -> None:
             raise key.error("a scope beside managed", "one of them: what systemd manages is the scope")
         elif name == "among" and fields["among"].relative and not scoped:
             raise value.string().error("a rule that is about no cgroup", "paths from the root, or scope in the rule")
-        elif name == "steps" and not scoped:
-            _check_steps(value.strings())
+        elif name == "steps":
+            _check_steps(value.strings(), scoped, unit)
 
 
 def _check_rank(rank: Text, unit: str) -> None:
@@ -59,7 +62,14 @@ def _check_rank(rank: Text, unit: str) -> None:
         raise rank.error("a rank of processes", f"one of {', '.join((*known, *CGROUP_RANKS))} with unit cgroup")
 
 
-def _check_steps(steps: list[Text]) -> None:
-    for step in steps:
-        if step.value.split()[0] == "shrink":
+def _check_steps(steps: list[Text], scoped: bool, unit: str) -> None:
+    kinds = [step.value.split()[0].partition(":")[0] for step in steps]
+    for number, (kind, step) in enumerate(zip(kinds, steps, strict=True)):
+        if kind == "shrink" and not scoped:
             raise step.error("no cgroup to shrink", "scope in the rule")
+        if kind in _ABOUT_THE_CHOSEN and unit not in _WHOLE:
+            # What comes of it has to be the end of the same, and not of whom the kernel finds.
+            end = next(later for later in kinds[number:] if later in ("term", "oom", "kill"))
+            if end == "oom":
+                expected = f"kill as its end, or unit {' or '.join(_WHOLE)}"
+                raise step.error(f"{kind} before oom, where the kernel chooses somebody else", expected)

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from okoomer.policy.condition import SCORE, SIZE, condition, duration, quantity
+from okoomer.policy.error import PolicyError
 from okoomer.policy.fits import KERNELS, RATIO_KEYS, check
 from okoomer.policy.metrics import AVERAGE, LEVEL, RATIO, TIME
 from okoomer.policy.model import (
     CGROUP_RANKS,
     DESCENTS,
     HAPPENINGS,
+    LEVELS,
     MANAGED,
     POINTED,
     RANKS,
@@ -37,10 +39,11 @@ from okoomer.policy.model import (
     Ratios,
     Rule,
     Selector,
+    Step,
 )
 from okoomer.policy.scope import parse_scope
 from okoomer.policy.select import compile_pattern
-from okoomer.policy.source import PolicyError, Section, Text, Value, choice, near, sections
+from okoomer.policy.source import Section, Text, Value, choice, near, sections
 from okoomer.policy.steps import WORDS, command, steps
 from okoomer.record import Record
 
@@ -116,12 +119,22 @@ def _rule(table: Section) -> Rule:
     scoped = any(key.value in ("scope", "managed") for key, _ in table.pairs)
     fields = _fields(table, _SCOPED if scoped else _RULE, needed=("name", "when"))
     check(table, fields)
+    if "level" in fields and "steps" not in fields:
+        fields["steps"] = _no_steps(table)
     for key, value in table.pairs:
         if key.value in ("when", "until"):
             fields[f"{key.value}_text"] = " ".join(value.string().value.split())
     ratios = {key.removesuffix("_ratio"): fields.pop(key) for key in RATIO_KEYS if key in fields}
     fields["points"] = tuple(weight.points(fields.get("rank", RANKS[0])) for weight in fields.get("points", ()))
     return Rule(**fields, ratios=Ratios(**ratios), line=table.header.line)
+
+
+def _no_steps(table: Section) -> tuple[Step, ...]:
+    """A rule that only says how short memory is takes nobody, so it cannot say whom."""
+    for key, _ in table.pairs:
+        if key.value not in _OF_LEVEL:
+            raise key.error("a rule that takes nobody", f"steps in it, or a level and no more than {_OF_LEVEL_TEXT}")
+    return ()
 
 
 def _fitting(weights: Collection[_Weight], rules: tuple[Rule, ...]) -> tuple[Points, ...]:
@@ -271,6 +284,13 @@ def _managed(text: Text) -> str:
     return text.value
 
 
+def _existing(text: Text) -> str:
+    try:
+        return pwd.getpwnam(text.value).pw_name
+    except (KeyError, ValueError):
+        raise text.error("unknown user", "the name of a user of this machine") from None
+
+
 def _of_string(read: Callable[[Text], Any]) -> Callable[[Value], Any]:
     return lambda value: read(value.string())
 
@@ -309,12 +329,17 @@ _RULE: _Readers = {
     "percentile": _of_string(_percentile),
     "growth_ratio": _of_string(lambda text: quantity(text, RATIO)[0]),
     "managed": _of_string(_managed),
+    "level": _of_string(lambda text: LEVELS[choice(text, "level", LEVELS)]),
 }
+#: What a rule can have that has a level and no steps.
+_OF_LEVEL = ("name", "when", "until", "scope", "level")
+_OF_LEVEL_TEXT = f"{', '.join(_OF_LEVEL[:-2])} and {_OF_LEVEL[-2]}"
 _SCOPED = {**_RULE, **dict.fromkeys(("when", "until"), _of_string(lambda text: condition(text, scoped=True)))}
 _HOOK: _Readers = {
     "on": _of_string(_word("event", HAPPENINGS)),
     "run": _of_string(command),
     "limit": _of_string(duration),
+    "user": _of_string(_existing),
 }
 #: The fields of keys that have another name.
 _FIELDS = {"run": "command", "limit": "seconds"}

@@ -101,11 +101,13 @@ class Instead(Record):
 
 
 class Hook(Record):
-    """A command that is run when something happens, by the courier; after `seconds` it is ended."""
+    """A command that is run when something happens, by the courier, or as a `user` (by name); after `seconds` it is
+    ended."""
 
     on: str
     command: tuple[str, ...]
     seconds: float = 20.0
+    user: str = ""
 
 
 class Amount(Record):
@@ -139,7 +141,8 @@ class Rule(Record):
 
     With a `scope` it is judged for each cgroup in it by itself. Units that are cgroups are sought `among` those, by
     default in the scope, or in the whole hierarchy; `descend` says how deep (see DESCENTS). `managed` is the setting of
-    systemd units (see MANAGED) for whose cgroups this rule is a pattern: by itself it never fires.
+    systemd units (see MANAGED) for whose cgroups this rule is a pattern: by itself it never fires. While it has fired
+    memory is as short as `level` says (see events.model.Level); a rule with a level needs no steps.
     """
 
     name: str
@@ -167,6 +170,7 @@ class Rule(Record):
     least_swap: Amount | None = None
     ratios: Ratios = Ratios()
     managed: str = ""
+    level: int = 0
 
     @property
     def only_warns(self) -> bool:
@@ -176,7 +180,7 @@ class Rule(Record):
     @property
     def chooses(self) -> bool:
         """Whether somebody is chosen by its rank: not where it only warns, nor where the kernel chooses among all."""
-        ends = ("run", "term", "kill", *(("oom",) if self.unit in ("auto", "cgroup") else ()))
+        ends = ("run", "pause", "ask", "term", "kill", *(("oom",) if self.unit in ("auto", "cgroup") else ()))
         return any(step.kind in ends for step in self.steps)
 
     @property
@@ -225,9 +229,9 @@ class Policy(Record):
         return any(selector.kind == "tag" for selector in selectors)
 
     @property
-    def plain_hooks(self) -> tuple[tuple[str, tuple[str, ...], float], ...]:
-        """The hooks as the courier takes them, which knows no policy: event, command, and seconds."""
-        return tuple((hook.on, hook.command, hook.seconds) for hook in self.hooks)
+    def plain_hooks(self) -> tuple[tuple[str, tuple[str, ...], float, str], ...]:
+        """The hooks as the courier takes them, which knows no policy: event, command, seconds, and user."""
+        return tuple((hook.on, hook.command, hook.seconds, hook.user) for hook in self.hooks)
 
     @property
     def runs(self) -> bool:
@@ -262,7 +266,9 @@ DESCENTS = ("no", "best", "leaves")
 MANAGED = ("ManagedOOMSwap", "ManagedOOMMemoryPressure", "OOMRules")
 #: Of these the unit is points, of the others bytes.
 POINTED = ("oom_score", "badness")
-STEPS = ("warn", "shrink", "run", "prekill", "term", "oom", "kill")
+STEPS = ("warn", "shrink", "run", "prekill", "pause", "ask", "term", "oom", "kill")
+#: The names of levels, and what they are on the scale of org.freedesktop.LowMemoryMonitor.
+LEVELS = {"low": 50, "medium": 100, "critical": 255}
 SELECTORS = (
     "name", "exe", "cmdline", "environ", "cwd", "user", "unit", "cgroup", "cgroup1", "container", "pod", "tag",
 )  # fmt: skip
@@ -270,7 +276,10 @@ SELECTORS = (
 #: kernel's own killer was at work, and oomd's line in the kernel's log for each kill.
 TOLD = ("cmdline", "kernel_kills", "kmsg")
 #: What a hook can be run on and what can be announced: events, and `killed`, a SIGKILL among the signals.
-HAPPENINGS = ("warned", "chosen", "signalled", "killed", "died", "stuck", "refused")
+HAPPENINGS = (
+    "warned", "level", "question", "closed", "paused", "resumed", "limited", "chosen", "signalled", "killed", "died",
+    "stuck", "refused",
+)  # fmt: skip
 
 CLASSES: dict[str, type[Record]] = {
     kind.__name__: kind

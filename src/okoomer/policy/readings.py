@@ -80,6 +80,8 @@ class Readings:
         self._watched: dict[str, Metric] = {}
         #: Totals that no cgroup's own can grow without, and when each was last seen to move.
         self._totals: dict[str, tuple[float, float]] = {}
+        #: What was worked out of the present snapshot: rules ask for the same again and again.
+        self._known: dict[tuple[str, float], float | None] = {}
 
     @property
     def snapshot(self) -> Snapshot:
@@ -90,6 +92,7 @@ class Readings:
         """Keeps the past that a comparison needs."""
         metric = METRICS[comparison.metric]
         if metric.windowed or metric.name == FORECAST:
+            self._known.clear()
             self._watched[metric.name] = metric
             self._windows.watch(metric, FORECAST_WINDOW if metric.name == FORECAST else comparison.over)
 
@@ -97,6 +100,7 @@ class Readings:
         """The next snapshot. Whether it begins anew: what was read before a suspend says nothing of the machine that
         woke up."""
         last, self._snapshot = self._snapshot, snapshot
+        self._known.clear()
         anew = last is not None and snapshot.asleep != last.asleep
         if anew:
             self._windows.clear()
@@ -123,6 +127,12 @@ class Readings:
 
     def value(self, name: str, over: float = 0.0) -> float | None:
         """The present value of a metric: bytes, shares, seconds, or per second over a window."""
+        asked = name, over
+        if asked not in self._known:
+            self._known[asked] = self._value(name, over)
+        return self._known[asked]
+
+    def _value(self, name: str, over: float) -> float | None:
         metric = METRICS[name]
         if metric.name == FORECAST:
             slope, left = self._windows.slope(metric, FORECAST_WINDOW), metric.read(self.snapshot)

@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 from itertools import islice, pairwise
 
+from okoomer.policy.error import PolicyError
 from okoomer.policy.model import Scope
 from okoomer.policy.select import compile_pattern
-from okoomer.policy.source import PolicyError, Text
+from okoomer.policy.source import Text
 
 #: Bytes of a file's name.
 LONGEST = 255

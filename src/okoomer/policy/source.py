@@ -15,37 +15,11 @@ from collections.abc import Collection, Iterable, Sequence
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
+from okoomer.policy.error import PolicyError
 from okoomer.record import Record
 
 #: One character of a TOML string as it is written: itself or an escape; the end of a line can be escaped too.
 _WRITTEN = re.compile(r"\\(?:x..|u.{4}|U.{8}|[ \t]*\n\s*|.)|.", re.DOTALL)
-
-
-class PolicyError(Exception):
-    """What is wrong with a policy. Its text is one line that says so, the line of the file, and a mark below.
-
-    `line` and `column` count from 1; both are 0 where there is nothing to point at, as with a missing file.
-    """
-
-    def __init__(
-        self,
-        file: str,
-        problem: str,
-        text: str,
-        expected: str,
-        line: int = 0,
-        column: int = 0,
-        source: str = "",
-        width: int = 1,
-    ) -> None:
-        self.file, self.line, self.column = file, line, column
-        self.problem, self.text, self.expected = problem, text, expected
-        shown = text if len(text) <= 60 else text[:57] + "..."
-        place = f"{file}:{line}:{column}" if line else file
-        message = _printable(f"{place}: {problem}: {shown!r}; expected {expected}")
-        if line:
-            message += f"\n{_printable(source)}\n{' ' * (column - 1)}{'^' * width}"
-        super().__init__(message)
 
 
 class Text(Record):
@@ -228,7 +202,3 @@ def _not_toml(whole: Text, message: str) -> PolicyError:
     start = sum(len(line) + 1 for line in lines[:row]) + column
     wrong = whole.part(start, start + len(lines[row][column:].rstrip()))
     return wrong.error(problem, "valid TOML (texts stand in quotes)")
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)

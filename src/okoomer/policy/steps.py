@@ -14,16 +14,24 @@ from okoomer.policy.source import Text, Value, choice, near
 WORDS = ("PID", "NAME", "SERVICE", "UID", "CMDLINE")
 
 #: Words that the language reserves for what this version does not do.
-_LATER = ("slow", "pause", "ask")
+_LATER = ("slow",)
 #: Steps after which there is nothing left to do, and those that end somebody.
 _LAST = ("oom", "kill")
 _ENDS = ("term", "oom", "kill")
+#: Steps that lead to an end, and what each would otherwise be.
+_BEFORE_AN_END = {
+    "prekill": "nothing to prepare anybody for",
+    "pause": "a pause that nothing follows",
+    "ask": "a question whose answer ends nobody",
+}
 #: What comes behind the name of each step, and for those of which that cannot be left out, an example.
 _BEHIND = {
     "warn": ("a duration",),
     "shrink": ("an amount", "a duration"),
     "run": ("a duration",),
     "prekill": ("a duration",),
+    "pause": ("a duration",),
+    "ask": ("a duration",),
     "term": ("a duration",),
     "oom": (),
     "kill": (),
@@ -32,6 +40,8 @@ _NEEDED = {
     "shrink": ("an amount", "how much to take away, such as shrink 1% or shrink 50MiB"),
     "run": ("a duration", "how long to wait before the next, such as run 200ms: /usr/bin/logger $NAME"),
     "prekill": ("a duration", "how long to wait for others to prepare, such as prekill 5s"),
+    "pause": ("a duration", "how long to stand still before the next, such as pause 10s"),
+    "ask": ("a duration", "how long to wait for an answer, such as ask 20s"),
     "term": ("a duration", "how long to wait before the next, such as term 5s"),
 }
 
@@ -50,8 +60,8 @@ def steps(value: Value) -> tuple[Step, ...]:
         if step.kind in _LAST:
             raise following.error(f"a step after {step.kind}", f"{step.kind} as the last one")
     for number, (step, text) in enumerate(zip(found, texts, strict=True)):
-        if step.kind == "prekill" and not any(later.kind in _ENDS for later in found[number:]):
-            raise text.error("nothing to prepare anybody for", f"one of {', '.join(_ENDS)} after it")
+        if step.kind in _BEFORE_AN_END and not any(later.kind in _ENDS for later in found[number:]):
+            raise text.error(_BEFORE_AN_END[step.kind], f"one of {', '.join(_ENDS)} after it")
     return found
 
 

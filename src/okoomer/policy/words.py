@@ -16,12 +16,12 @@ from okoomer.policy.metrics import (
     TREND,
     USER_AVAILABLE,
 )
-from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Ratios, Somewhere
+from okoomer.policy.model import LEVELS, POINTED, And, Comparison, Held, Not, Ratios, Somewhere
 from okoomer.policy.write import command_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from okoomer.policy.model import Amount, Condition, Policy, Rule, Selector, Step
+    from okoomer.policy.model import Amount, Condition, Hook, Policy, Rule, Selector, Step
 
 _OPERATORS = {"<": "below", "<=": "at most", ">": "above", ">=": "at least"}
 _UNITS = {
@@ -56,12 +56,20 @@ _MANAGED = {
 _STEPS = {
     "warn": "warns",
     "prekill": "has those prepare who asked to hear of a kill",
+    "pause": "has the chosen stand still",
+    "ask": "asks whose it is what is to become of it",
     "term": "asks the chosen to end (SIGTERM)",
     "oom": "has the kernel choose and kill somebody",
     "kill": "kills the chosen (SIGKILL)",
 }
 _HAPPENINGS = {
     "warned": "a warning is given",
+    "level": "memory is shorter or less short than it was",
+    "question": "somebody is asked",
+    "closed": "a question is over",
+    "paused": "somebody has to stand still",
+    "resumed": "somebody who stood still goes on",
+    "limited": "somebody gets a ceiling",
     "chosen": "somebody is chosen",
     "signalled": "somebody gets a signal",
     "killed": "somebody gets a SIGKILL",
@@ -180,7 +188,11 @@ def _rule(rule: Rule) -> list[str]:
     lines = []
     if rule.until:
         lines.append(f"Once begun, it goes on until {_condition(rule.until)}.")
-    lines.append(f"It {', then '.join(_step(step, rule) for step in rule.steps)}.")
+    if rule.level:
+        name = next(name for name, level in LEVELS.items() if level == rule.level)
+        lines.append(f"While it has fired, applications are told that memory is short: {name} ({rule.level} of 255).")
+    if rule.steps:
+        lines.append(f"It {', then '.join(_step(step, rule) for step in rule.steps)}.")
     if rule.chooses:
         lines.append(f"Its choice is {_choice(rule)}.")
     if rule.target:
@@ -233,6 +245,8 @@ def _step(step: Step, rule: Rule) -> str:
         what = f"takes {_amount(step.amount, 'what it has')} away from the cgroup, without ending anybody"
     else:
         what = _STEPS[step.kind]
+    if step.kind == "pause":
+        return f"{what} for {duration(step.seconds)}"
     return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
 
 
@@ -251,7 +265,8 @@ def _scoring(of: Rule | Policy, pointed: bool) -> list[str]:
 def _beside(policy: Policy) -> list[str]:
     """What is done besides acting."""
     lines = [
-        f"When {_HAPPENINGS[hook.on]}, it runs {_command(hook.command)}, for at most {duration(hook.seconds)}."
+        f"When {_HAPPENINGS[hook.on]}, it runs {_command(hook.command)}{_as_whom(hook)}, "
+        f"for at most {duration(hook.seconds)}."
         for hook in policy.hooks
     ]
     if policy.notify:
@@ -263,6 +278,10 @@ def _beside(policy: Policy) -> list[str]:
     if policy.pressure:
         lines.append(f"Pressure of memory is that of {policy.pressure}.")
     return lines
+
+
+def _as_whom(hook: Hook) -> str:
+    return f" as {hook.user}" if hook.user else ""
 
 
 def _command(command: tuple[str, ...]) -> str:

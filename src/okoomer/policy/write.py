@@ -13,7 +13,7 @@ import textwrap
 from fractions import Fraction
 
 from okoomer.policy.metrics import COUNT, FLOW, LEVEL, METRICS, RATIO, TIME, TREND
-from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Or, Ratios, Rule, Somewhere
+from okoomer.policy.model import LEVELS, POINTED, And, Comparison, Held, Not, Or, Ratios, Rule, Somewhere
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,10 @@ def _rule(rule: Rule) -> dict[str, str]:
         keys["raised"] = _pair("raised", "ignored")
     if rule.least_score:
         keys["least_score"] = _pair("least_score", _decimal(_exact(rule.least_score)))
-    keys["steps"] = _array("steps", map(_step, rule.steps))
+    if rule.level:
+        keys["level"] = _pair("level", next(name for name, level in LEVELS.items() if level == rule.level))
+    if rule.steps or not rule.level:
+        keys["steps"] = _array("steps", map(_step, rule.steps))
     if rule.rest:
         keys["rest"] = _pair("rest", duration(rule.rest))
     for key, amount in (("target", rule.target), ("least", rule.least), ("least_swap", rule.least_swap)):
@@ -160,6 +163,8 @@ def _hook(hook: Hook) -> dict[str, str]:
     keys = {"on": _pair("on", hook.on), "run": _pair("run", command_text(hook.command))}
     if hook.seconds != type(hook)("", ()).seconds:
         keys["limit"] = _pair("limit", duration(hook.seconds))
+    if hook.user:
+        keys["user"] = _pair("user", hook.user)
     return keys
 
 

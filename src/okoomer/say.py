@@ -1,4 +1,4 @@
-"""The courier's own lines on standard error, which it shares with the guard."""
+"""The own lines of processes beside the guard, on a standard error that they share with others."""
 
 from __future__ import annotations
 

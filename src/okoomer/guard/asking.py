@@ -1,0 +1,199 @@
+"""Pausing the unit of an act, asking what is to become of it, and doing what is answered, up to where it ends."""
+
+from __future__ import annotations
+
+from okoomer.events.model import ANSWERED, END, LIMIT, PAUSE, RESUME
+from okoomer.guard.act import STRENGTH
+from okoomer.guard.passed import PassedOver
+from okoomer.guard.question import DENIED, OK, REFUSED, Questions
+from okoomer.kernel.process import TICKS
+from okoomer.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
+
+    from okoomer.events.model import Limited
+    from okoomer.facts import Process
+    from okoomer.guard.act import Act, Held
+    from okoomer.guard.reach import Reach
+    from okoomer.policy.model import Rule
+    from okoomer.record import Record
+
+    class Holds(Protocol):
+        """Whoever can have units stand still (see guard.hold)."""
+
+        def pause(
+            self, by: str, name: str, processes: list[Process], cgroup: str, inode: int, user: int, now: float
+        ) -> Held | None: ...
+        def resume(self, hold: Any, why: str, now: float) -> None: ...
+        def release(self, hold: Any, now: float) -> None: ...
+        def let_end(self, pids: Iterable[int]) -> None: ...
+        def prune(self, now: float) -> None: ...
+        def listing(self, now: float) -> Iterable[tuple[int, int, str, int, float]]: ...
+        def close(self, why: str, now: float) -> None: ...
+
+
+#: Seconds for which a unit that somebody wants to keep is passed over by rules that ask.
+KEPT = 300.0
+
+
+class Asking:
+    """See the module; one act at a time.
+
+    Args:
+        emit: Takes the events.
+        reach: Lays hands on the unit.
+    """
+
+    def __init__(self, emit: Callable[[Record], None], reach: Reach) -> None:
+        self._reach = reach
+        self._emit = emit
+        #: None where nobody can be paused.
+        self.holds: Holds | None = None
+        #: The bytes that the unit of an act holds now.
+        self.weigh: Callable[[Act], int] = weighed
+        #: Whether a user has a say over the unit of an act as it is now.
+        self.says: Callable[[Act, int], bool] = lambda act, user: True
+        #: Gives the unit of an act a ceiling, or raises an OSError that says why not.
+        self.limit: Callable[[Act, int], Limited] | None = None
+        self.questions = Questions(emit)
+        self.kept = PassedOver()
+
+    def arm(self, holds: Holds, proc: str = "/proc") -> None:
+        """From now on units can be paused, and get a ceiling, and are weighed as they are."""
+        from okoomer.guard.ceiling import limit  # most policies ask nothing
+        from okoomer.guard.weight import weight
+        from okoomer.guard.whose import all_of
+
+        self.holds = holds
+        self.weigh = lambda act: weight(proc, act)
+        self.says = lambda act, user: all_of(proc, act, user)
+        self.limit = lambda act, size: limit(proc, act.name, act.processes, act.cgroup, act.inode, act.user, size)
+
+    # --- pausing ------------------------------------------------------------------------------------------------
+
+    def pause(self, act: Act, by: str, now: float) -> bool:
+        """Has the unit of an act stand still. False if nobody of it could be stopped."""
+        if act.hold is None and self.holds:
+            held = self.holds.pause(by, act.name, act.processes, act.cgroup, act.inode, act.user, now)
+            if held:
+                act.hold = held
+                act.processes += _new(act, held.members)
+        return act.hold is not None
+
+    def look(self, act: Act) -> None:
+        """Whether the unit still stands still: somebody may have let it run again."""
+        if act.hold and act.hold.over:
+            act.hold = None
+            if self.questions.open:
+                self.questions.now(paused=False)
+
+    def resume(self, act: Act, why: str, now: float) -> None:
+        """Lets the unit run again, if it stands still."""
+        if act.hold and self.holds:
+            hold, act.hold = act.hold, None
+            self.holds.resume(hold, why, now)
+
+    def release(self, act: Act, reached: Iterable[int], now: float) -> None:
+        """Lets those run again, whoever has stopped them, who have been asked to end."""
+        if self.holds:
+            self.holds.let_end(reached)
+            if act.hold:
+                hold, act.hold = act.hold, None
+                self.holds.release(hold, now)
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def ask(self, act: Act, now: float) -> None:
+        """Asks what is to become of the unit of an act, as the step has it that the act has come to."""
+        step, *following = act.rule.steps[act.step :]
+        self.questions.ask(
+            rule=act.rule.name,
+            name=act.name,
+            pids=act.pids,
+            user=act.user,
+            cgroup=act.place,
+            seconds=step.seconds,
+            then=next((later.kind for later in following if STRENGTH[later.kind]), RESUME),
+            freed=act.freed,
+            available=act.room,
+            held=self.weigh(act),
+            why=act.why,
+            paused=act.hold is not None,
+            able=self.holds is not None,
+            now=now,
+        )
+
+    def over(self, act: Act, how: str, answer: str = "", user: int = -1) -> None:
+        """The question is over, if there is one, and its act goes on with the unit as it is now."""
+        if self.questions.open:
+            self.questions.close(how, answer, user)
+            self._reach.renew(act)
+
+    def answer(self, act: Act | None, number: int, word: str, size: int, user: int, now: float) -> str:
+        """Does what a user answers as far as nobody ends by it; the status."""
+        status = self.questions.judge(number, word, size, user)
+        asked = self.questions.open
+        if status != OK or act is None or asked is None:
+            return status
+        if word in (PAUSE, LIMIT):
+            self._reach.renew(act)
+            if not self.says(act, user):
+                return DENIED
+        if word == PAUSE:
+            if not self.pause(act, f"user {user}", now):
+                return REFUSED
+            self._reach.renew(act)  # with those who were born while it was stopped
+            self.questions.now(paused=True)
+            return OK
+        if word == END:
+            self.over(act, ANSWERED, word, user)
+            return OK
+        limited = None
+        if word == LIMIT:
+            try:
+                limited = self.limit(act, size or asked.limit) if self.limit else None
+            except OSError:
+                pass
+            if limited is None:
+                return REFUSED
+        self.questions.close(ANSWERED, word, user)
+        if limited:
+            self._emit(limited)
+        self.resume(act, f"user {user} wants it" if word == RESUME else "it has a ceiling now", now)
+        self.keep(act, now)
+        return OK
+
+    def keep(self, act: Act, now: float) -> None:
+        """Rules that ask pass this unit over for a while."""
+        self.kept.note([process.pid for process in act.processes], now + KEPT, act.processes)
+        if act.cgroup and act.inode:
+            self.kept.note_group(act.inode, now + KEPT)
+
+    def keeps(self, act: Act, now: float) -> bool:
+        """Whether somebody has wanted to keep the unit of an act."""
+        if act.cgroup and act.inode:
+            return act.inode in self.kept.groups(now)
+        return bool(act.processes) and act.processes[0].pid in self.kept.among(act.processes, now)
+
+
+def asks(rule: Rule) -> bool:
+    """Whether a rule has a question among its steps."""
+    return any(step.kind == "ask" for step in rule.steps)
+
+
+def weighed(act: Act) -> int:
+    """The bytes that a unit held when it was chosen."""
+    return sum(process.anon + process.swap + process.shmem for process in act.processes)
+
+
+def _new(act: Act, members: Iterable[tuple[int, int]]) -> list[Process]:
+    """Who stands still with a unit and was not known to belong to it: born while it was stopped."""
+    known = set(act.pids)
+    root = act.processes[0] if act.processes else None
+    if root is None or act.cgroup:
+        return []
+    born = [(pid, start / TICKS) for pid, start in members if pid not in known]
+    return [replace(root, pid=pid, started=started, anon=0, swap=0, shmem=0) for pid, started in born]

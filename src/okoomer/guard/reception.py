@@ -1,0 +1,66 @@
+"""What a guard has for those who speak with it: its door, who may have somebody stand still, and what they are told.
+Loaded only where there is a door, or a policy that pauses or asks."""
+
+from __future__ import annotations
+
+import posix as os
+
+from okoomer.guard.door import Door
+from okoomer.guard.hold import Holds, recover
+from okoomer.guard.request import Requests, sparing
+from okoomer.guard.state import state
+from okoomer.kernel import process as kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from okoomer.events.ring import Ring
+    from okoomer.events.sign import Sign
+    from okoomer.guard.launch import Options
+    from okoomer.guard.loop import Guard
+    from okoomer.guard.tell import Tell
+
+#: The note of those who stand still, and the door, in the runtime directory.
+NOTE, SOCKET = "paused", "guard.sock"
+
+
+def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | None, sign: Sign | None) -> list[str]:
+    """Makes all of it, and lets run whom a dead guard has left standing still; what is in the way, in words."""
+    note = f"{options.runtime_dir}/{NOTE}"
+    try:
+        recover(note, proc)
+        holds = Holds(proc, note, tell)
+    except OSError as error:
+        # What is not noted could stand still for ever.
+        return [f"nobody is paused or let in: {note}: {error.strerror or error}"]
+    guard.ladder.holds = holds
+    # The courier and the watcher are children of ours.
+    ours = frozenset((1, os.getpid(), *kernel.children(proc, os.getpid())))
+    holds.never = set(ours)
+    holds.spares = sparing(proc, lambda: guard.policy)
+    requests = Requests(proc, holds, guard.ladder, lambda: guard.policy, lambda: state(guard), dry_run=options.dry_run)
+    if guard.link:
+        guard.link.requests = requests
+    if not options.open or ring is None or sign is None:
+        return []
+
+    def entered(pid: int) -> None:
+        holds.never = {*ours, pid}
+
+    path = f"{options.runtime_dir}/{SOCKET}"
+    try:
+        door = Door(
+            path,
+            f"{options.runtime_dir}/ring",
+            sign,
+            lambda: ring.sequence,
+            guard.wake,
+            options.courier_uid,
+            options.courier_gid,
+            requests,
+            entered,
+        )
+    except OSError as error:
+        return [f"nobody can speak with the guard: {path}: {error.strerror or error}"]
+    door.configure(options.policy, options.place)
+    guard.door = door
+    return []

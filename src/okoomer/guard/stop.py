@@ -1,0 +1,126 @@
+"""Stopping one process, or none: the signals, and their order.
+
+The parent of a process that gets SIGSTOP can see it: a shell takes its terminal back as if Ctrl-Z had been typed, and
+`sudo` stops itself. So within a unit parents are stopped before their children and run again after them: who stands
+still sees nothing, and when it runs again there is nothing to be seen any more; and who is stopped first bears no more
+children. What lies above the unit (the shell that somebody types into) sees that its job was stopped; the job then goes
+on in the background, and `fg` fetches it.
+"""
+
+from __future__ import annotations
+
+import posix as os
+from errno import EALREADY, ESRCH
+
+from okoomer.kernel import control
+from okoomer.kernel import process as kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from signal import SIGCONT, SIGSTOP, pidfd_send_signal
+
+    from okoomer.facts import Process
+else:
+    from _signal import SIGCONT, SIGSTOP, pidfd_send_signal
+
+#: So often it is looked whether the parents of a unit stand still before their children are stopped: 2 ms at the most.
+LOOKS = 200
+
+
+def stop(proc: str, pid: int, start: int, note: Callable[[], None]) -> None:
+    """Stops a process.
+
+    Args:
+        start: Its start time in clock ticks.
+        note: Is called just before.
+
+    Raises:
+        OSError, ValueError, IndexError: It is gone, stands still already, or must not be stopped; or from `note`.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        stat = kernel.stat(proc, pid)
+        if stat.state in "ZX" or stat.kernel_thread or round(stat.started * kernel.TICKS) != start:
+            raise ProcessLookupError(ESRCH, os.strerror(ESRCH))
+        if stat.state in "Tt":
+            raise OSError(EALREADY, "it stands still already")
+        note()
+        pidfd_send_signal(pidfd, SIGSTOP)
+    finally:
+        os.close(pidfd)
+
+
+class Patience:
+    """Looks whether processes stand still that were sent a SIGSTOP: as a rule they do some microseconds later, and one
+    that waits for a disk when that has answered, for which nobody waits.
+
+    Attributes:
+        sent: Those who were sent one, as pids.
+    """
+
+    def __init__(self, proc: str) -> None:
+        self._proc = proc
+        self._left = LOOKS
+        self.sent: set[int] = set()
+
+    def wait(self, pid: int) -> None:
+        """Returns when a process stands still, or soon."""
+        while self._left:
+            self._left -= 1
+            try:
+                if kernel.stat(self._proc, pid).state not in "RSDI":
+                    break
+            except (OSError, ValueError, IndexError):
+                break
+        self.sent.discard(pid)
+
+
+def parents_first(processes: list[Process]) -> list[Process]:
+    """The processes, each once, none before its parent."""
+    by_pid = {process.pid: process for process in processes}
+    below: dict[int, list[Process]] = {}
+    for process in by_pid.values():
+        below.setdefault(process.parent, []).append(process)
+    found = [process for process in by_pid.values() if process.parent not in by_pid]
+    for process in found:
+        found += below.pop(process.pid, ())
+    # Processes that were looked at one after the other, while pids were used again, may even make a circle.
+    there = {process.pid for process in found}
+    return found + [process for process in by_pid.values() if process.pid not in there]
+
+
+def lives(proc: str, pid: int, start: int) -> bool:
+    """Whether a process is still the same, and no zombie."""
+    try:
+        stat = kernel.stat(proc, pid)
+    except (OSError, ValueError, IndexError):
+        return False
+    return stat.state not in "ZX" and round(stat.started * kernel.TICKS) == start
+
+
+def wake(proc: str, pid: int, start: int) -> bool:
+    """Lets a process run again if it is still the same. Whether it was."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        if not lives(proc, pid, start):
+            return False
+        # Whatever state it is in: one that waits for a disk has its SIGSTOP still to come.
+        pidfd_send_signal(pidfd, SIGCONT)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+
+
+def thaw(directory: int) -> bool:
+    """Lets a cgroup run again. Whether it was there."""
+    try:
+        control.put(directory, "cgroup.freeze", b"0")
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,163 @@
+"""A hog in a box that is paused, asked about, and ended or let go; answers come through the guard's door."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.box.box import Box
+from tests.box.process import Proc
+from tests.box.procfiles import GIB, MIB
+
+OKOOMER = str(Path(sys.executable).with_name("okoomer"))
+HOG = 300 * MIB
+POLICY = """
+[[rule]]
+name  = "critical"
+when  = "mem.available <= 3%"
+unit  = "process"
+least = "8MiB"
+steps = ["kill"]
+[[rule]]
+name  = "low"
+when  = "mem.available <= 10%"
+unit  = "process"
+least = "8MiB"
+steps = ["pause 1s", "ask 2s", "kill"]
+"""
+
+Start = Callable[..., Proc]
+
+
+@pytest.fixture
+def start(box: Box, tmp_path: Path) -> Start:
+    """Starts a guard in the box and waits until it is ready."""
+
+    def run(policy: str = POLICY, *options: str) -> Proc:
+        file = tmp_path / "policy.toml"
+        file.write_text(policy)
+        argv = [OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", str(file), *options]
+        guard = box.daemon(argv)
+        guard.wait_line('"event": "started"', 20)
+        return guard
+
+    return run
+
+
+def events(guard: Proc, *kinds: str) -> list[dict[str, Any]]:
+    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
+    return [event for event in found if not kinds or event["event"] in kinds]
+
+
+def told(guard: Proc) -> list[str]:
+    quiet = ("started", "trouble", "rulechanged", "level", "chosen")
+    return [event["event"] for event in events(guard) if event["event"] not in quiet]
+
+
+def short(box: Box) -> None:
+    box.memory(available=box.total * 8 // 100)
+
+
+def state(proc: Proc) -> str:
+    """The letter that /proc has for what a process does."""
+    return (proc.proc / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def answer(box: Box, *words: str) -> int | None:
+    """What `okoomer answer` ends with, run by root in the box."""
+    return box.spawn([OKOOMER, "answer", "--runtime-dir", "/run/okoomer", *words]).wait(10).code
+
+
+def test_a_hog_stands_still_is_asked_about_and_killed_if_nobody_answers(box: Box, start: Start) -> None:
+    hog = box.spawn(rss_bytes=HOG, gives_back=12 * GIB)
+    guard = start()
+    short(box)
+    paused = guard.wait_line('"event": "paused"', 5)
+    asked = guard.wait_line('"event": "question"', 5)
+    assert state(hog) == "T"
+    death = hog.wait(5)
+    assert death.signal == signal.SIGKILL
+    assert 0.9 < asked.at - paused.at < 1.5 and 1.9 < death.at - asked.at < 2.5
+    guard.wait_line('"event": "died"', 5)
+    assert told(guard) == ["paused", "question", "closed", "signalled", "died"]
+    [question], [closed] = events(guard, "question"), events(guard, "closed")
+    assert (question["pids"], question["then"], question["paused"]) == ([hog.pid], "kill", True)
+    assert question["limit"] >= HOG and closed["how"] == "late"
+
+
+def test_a_hog_runs_again_when_memory_is_back_before_anybody_has_answered(box: Box, start: Start) -> None:
+    hog = box.spawn(rss_bytes=HOG)
+    guard = start()
+    short(box)
+    guard.wait_line('"event": "question"', 5)
+    box.memory(available=box.total // 2)
+    guard.wait_line('"event": "recovered"', 5)
+    assert told(guard) == ["paused", "question", "closed", "resumed", "recovered"]
+    assert events(guard, "closed")[0]["how"] == "over"
+    assert state(hog) in "RS" and hog.alive
+
+
+def test_a_more_urgent_rule_does_not_wait_for_an_answer(box: Box, start: Start) -> None:
+    hog = box.spawn(rss_bytes=HOG, gives_back=12 * GIB)
+    guard = start(POLICY.replace("ask 2s", "ask 1min"))
+    short(box)
+    guard.wait_line('"event": "question"', 5)
+    before = time.monotonic()
+    box.memory(available=box.total // 50)
+    death = hog.wait(5)
+    assert death.signal == signal.SIGKILL and death.at - before < 0.5
+    guard.wait_line('"event": "died"', 5)
+    assert events(guard, "closed")[0]["how"] == "urgent"
+
+
+@pytest.mark.parametrize(
+    ("word", "then"),
+    [("resume", ["closed", "resumed"]), ("end", ["closed", "signalled"]), ("limit", ["closed", "limited", "resumed"])],
+)
+def test_what_is_answered_at_the_door_is_done(box: Box, start: Start, word: str, then: list[str]) -> None:
+    hog, other = box.spawn(rss_bytes=HOG, gives_back=12 * GIB), box.spawn(rss_bytes=HOG // 3)
+    guard = start(POLICY.replace("ask 2s", "ask 1min"))
+    short(box)
+    guard.wait_line('"event": "question"', 5)
+    assert answer(box, "1", word) == 0
+    guard.wait_line(f'"event": "{then[-1]}"', 5)
+    assert told(guard)[2 : 2 + len(then)] == then
+    assert events(guard, "closed")[0] | {"at": 0, "sequence": 0} == {
+        "at": 0, "sequence": 0, "event": "closed", "question": 1, "how": "answered", "answer": word, "user": 0,
+    }  # fmt: skip
+    if word == "end":
+        assert hog.wait(5).signal == signal.SIGKILL
+        return
+    # Whoever was wanted is left alone: the question is about the other now.
+    guard.wait_line('"question": 2', 5)
+    assert events(guard, "question")[-1]["pids"] == [other.pid]
+    assert state(hog) in "RS"
+
+
+def test_whoever_stands_still_when_okoomer_ends_runs_again(box: Box, start: Start) -> None:
+    hog = box.spawn(rss_bytes=HOG)
+    guard = start(POLICY.replace("ask 2s", "ask 1min"))
+    short(box)
+    guard.wait_line('"event": "question"', 5)
+    assert state(hog) == "T"
+    box.kill(guard, signal.SIGTERM)
+    assert guard.wait(5).code == 0
+    assert state(hog) in "RS" and told(guard)[-3:] == ["closed", "resumed", "stopped"]
+
+
+def test_a_dry_run_says_what_it_would_do_and_touches_nobody(box: Box, start: Start) -> None:
+    hog = box.spawn(rss_bytes=HOG)
+    guard = start(POLICY, "--dry-run")
+    short(box)
+    guard.wait_line('"event": "chosen"', 5)
+    time.sleep(1.5)
+    [chosen] = events(guard, "chosen")
+    assert chosen["steps"] == ["pause", "ask", "kill"] and chosen["dry_run"]
+    assert told(guard) == [] and state(hog) in "RS"

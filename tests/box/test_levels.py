@@ -1,0 +1,70 @@
+"""How short memory is, and who grows, as a guard with a preset tells it in a box with scripted memory and pressure."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.box.box import Box
+from tests.box.process import Proc
+from tests.box.procfiles import GIB, MIB
+
+OKOOMER = str(Path(sys.executable).with_name("okoomer"))
+GROWER = "import time\nheld = []\nwhile True:\n    held.append(bytearray(b'x') * 1048576); time.sleep(0.02)\n"
+
+
+def guard(box: Box, policy: str) -> Proc:
+    found = box.daemon([OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", policy])
+    found.wait_line('"event": "started"', 20)
+    return found
+
+
+def events(guard: Proc, kind: str) -> list[dict[str, Any]]:
+    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
+    return [event for event in found if event["event"] == kind]
+
+
+def stall(box: Box, seconds: float, some: float, full: float) -> None:
+    """Pressure of these shares for so long, a twentieth of a second at a time."""
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        box.pressure(some_total=int(passed * some * 1e6), full_total=int(passed * full * 1e6))
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("policy", ["desktop", "server"])
+def test_a_cgroup_that_stalls_at_its_own_limit_in_a_plentiful_machine_is_nobodys_business(
+    box: Box, policy: str
+) -> None:
+    box.memory(available=int(0.95 * box.total))
+    one = guard(box, policy)
+    stall(box, 6.0, 0.6, 0.4)
+    assert not events(one, "level") and not events(one, "warned") and one.alive
+
+
+def test_it_rises_step_by_step_and_whoever_grows_is_named_before_anybody_is_ended(box: Box) -> None:
+    box.memory(available=8 * GIB)
+    one = guard(box, "desktop")
+    idle = box.spawn(rss_bytes=400 * MIB)
+    grower = box.spawn(GROWER, name="leak")
+    box.fall(1.2 * GIB, floor=int(2.5 * GIB))
+    one.wait_line('"event": "warned"', 15)
+    [warned] = events(one, "warned")
+    assert (warned["rule"], warned["name"], warned["pid"], warned["act"]) == ("early", "leak", grower.pid, False)
+    box.fall(1.2 * GIB, start=int(2.5 * GIB), floor=300 * MIB)
+    assert grower.wait(10).signal in (signal.SIGTERM, signal.SIGKILL)
+    box.memory(available=12 * GIB)
+    box.until(lambda: events(one, "level")[-1]["level"] == 0, 10, "the end of it")
+    told = events(one, "level")
+    before = [event for event in told if event["sequence"] < events(one, "signalled")[0]["sequence"]]
+    rising = [event["level"] for event in before if event["level"]]
+    assert set(rising) == {50, 100, 255}, told
+    assert rising.index(50) < rising.index(100) < rising.index(255)
+    assert before[0]["rules"] == ["tight"] and before[0]["available"] < 5 * GIB
+    assert idle.alive

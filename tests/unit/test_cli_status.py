@@ -1,0 +1,82 @@
+"""`okoomer status`: who is paused and what is asked, from the guard's door or by the bus."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from okoomer.cli import status
+from okoomer.events.ring import Ring
+from tests.unit.buses import DAEMON, Daemon
+from tests.unit.console import okoomer
+from tests.unit.replies import Guard, asked
+from tests.unit.sessions import POLICY, Okoomer, question
+
+CALM = '[[rule]]\nname = "calm"\nwhen = "mem.available < 1MiB"\n'
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    found = tmp_path / "p.toml"
+    found.write_text(CALM)
+    return found
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Iterator[Ring]:
+    """That of a guard which runs."""
+    made = Ring(f"{tmp_path}/ring")
+    yield made
+    made.close()
+
+
+def test_it_names_who_is_paused_and_what_is_asked(tmp_path: Path, policy: Path, ring: Ring) -> None:
+    guard = Guard(tmp_path)
+    guard.paused, guard.questions = [[41, 5, "x\x1b[31m", 0, 1.5]], [asked(7)]
+    ended = okoomer("status", "--runtime-dir", tmp_path, "--policy", policy)
+    told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
+    guard.close()
+    lines = ended.out.splitlines()
+    assert ended.code == 0 and "paused: x\\x1b[31m (pid 41)" in lines
+    assert [line for line in lines if line.startswith("asked:  question 7: make (pid 42 43) is paused; ")]
+    assert told["paused"] == [{"pid": 41, "name": "x\x1b[31m"}]
+    assert [one["question"] for one in told["questions"]] == [7]
+
+
+def test_a_guard_that_has_no_door_has_paused_nobody(tmp_path: Path, policy: Path, ring: Ring) -> None:
+    told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
+    assert (told["paused"], told["questions"]) == ([], [])
+
+
+def test_of_a_guard_that_lets_nobody_in_it_is_not_known(tmp_path: Path, policy: Path, ring: Ring) -> None:
+    guard = Guard(tmp_path)
+    guard.reply = lambda _verb: None
+    ended = okoomer("status", "--runtime-dir", tmp_path, "--policy", policy)
+    told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
+    guard.close()
+    assert ended.code == 0, "the guard runs all the same"
+    assert "who is paused and what is asked is not known: " in ended.out and "does not let us in" in ended.out
+    assert (told["paused"], told["questions"]) == (None, None)
+
+
+@pytest.mark.skipif(DAEMON is None, reason="there is no dbus-daemon (Debian: dbus-daemon)")
+def test_a_user_is_told_by_the_bus(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "is_ours", lambda _directory: False)
+    daemon = Daemon(tmp_path, POLICY)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", daemon.address)
+    assert "asked:" not in okoomer("status", "--policy", policy).out, "there is no bus, and no word of it"
+    daemon.start()
+    try:
+        assert "asked:" not in okoomer("status", "--policy", policy).out, "nobody is there"
+        courier = Okoomer(daemon.address)
+        courier.questions = {7: question(until=time.time() + 90)}
+        courier.history = [json.dumps({"event": "paused", "name": "make", "pids": [42]})]
+        out = okoomer("status", "--policy", policy).out
+        courier.close()
+    finally:
+        daemon.stop()
+    assert "paused: make (pid 42)\n" in out and "asked:  question 7: make (pid 42 43) is paused; " in out
