@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import cgroups, death, footprint, ramps, reaction, roles, scan
+from bench import cgroups, death, footprint, ramps, reaction, roles, scan, tellers, telling
 from bench.daemons import Daemon, contestants
 from bench.result import SUBJECT, Measure, table
 
@@ -25,6 +25,8 @@ BENCHES: dict[str, Callable[[list[Daemon], int | None], list[Measure]]] = {
     "death": death.run,
     "roles": roles.run,
     "cgroups": cgroups.run,
+    "telling": telling.run,
+    "tellers": tellers.run,
 }
 
 
