@@ -45,21 +45,21 @@ def okoomer(*options: str) -> Daemon:
     """This checkout's okoomer for the guest's own Python."""
     return Daemon(
         " ".join(("/opt/okoomer/bin/okoomer", "run", *options)),
-        (File("/opt/okoomer/bin/okoomer", LAUNCHER), File("/opt/okoomer/lib", _library())),
+        (File("/opt/okoomer/bin/okoomer", LAUNCHER), File("/opt/okoomer/lib", library())),
     )
 
 
 def installed(*units: str) -> tuple[File, ...]:
     """This checkout's okoomer where its units look for it, and these of its units or drop-ins."""
     return (
-        File("/opt/okoomer/lib", _library()),
+        File("/opt/okoomer/lib", library()),
         File("/usr/bin/okoomer", LAUNCHER),
         *(File(f"/etc/systemd/system/{unit}", CHECKOUT / "systemd" / unit) for unit in units),
     )
 
 
 @functools.cache
-def _library() -> Path:
+def library() -> Path:
     """okoomer and its dependencies, compiled: what is compiled at start costs a process memory for life."""
     python, site = _environment()
     sources = (CHECKOUT / name for name in ("src", "pyproject.toml", "requirements.lock"))
@@ -71,7 +71,7 @@ def _collect(target: Path, python: Path, site: Path) -> None:
     for distribution in _distributions(_requirements(), site):
         for name in {path.parts[0] for path in distribution.files or ()} - {".."}:
             (shutil.copytree if (site / name).is_dir() else shutil.copy2)(site / name, target / name)
-    run(python, "-m", "compileall", "-q", target)
+    run(python, "-m", "compileall", "-q", "-o", "0", "-o", "2", target)
 
 
 def _environment() -> tuple[Path, Path]:

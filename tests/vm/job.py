@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import IO
 
 BLOCK = 4096
-PRELUDE = Path(__file__).parent / "guest" / "prelude.sh"
+GUEST = Path(__file__).parent / "guest"
+PRELUDE = GUEST / "prelude.sh"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class File:
 class Job:
     """A shell script, run as root after ``guest/prelude.sh``; it starts programs, each under its voice.
 
-    The run is over ``settle_s`` seconds after the last program with the voice ``until`` has died.
+    The run is over ``settle_s`` seconds after the last program with the voice ``until`` has died. A guest that
+    ``reboots`` starts anew, with the disk as it was, when it is told to; the script is then run again from its start.
     """
 
     script: str
@@ -30,6 +32,7 @@ class Job:
     until: str
     files: tuple[File, ...] = ()
     settle_s: float = 3
+    reboots: bool = False
 
 
 def write(job: Job, prepare: str, disk: IO[bytes]) -> None:

@@ -70,6 +70,8 @@ class Machine:
             prepare = "\n".join(part.script() for part in (self.speed, self.swap) if part)
             jobs.write(job, prepare, job_disk)
             with self._restored(swap_disk, job_disk) as qemu:
+                if job.reboots:
+                    qemu.command("set-action", reboot="reset")
                 ending, heard = _hear(qemu, job, limit_s)
                 return Result.of(ending, heard, qemu.console())
 

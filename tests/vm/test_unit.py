@@ -47,8 +47,9 @@ def test_the_unit_kills_under_its_own_restrictions(
 
     assert result.ending is Ending.DONE, str(result)
     assert "ActiveState=active" in said and "WatchdogUSec=30s" in said, str(result)
-    # DAC_OVERRIDE 1, DAC_READ_SEARCH 2, KILL 5, IPC_LOCK 14, SYS_PTRACE 19, SYS_NICE 23, SYS_RESOURCE 24, no others.
-    assert f"CapBnd:\t{sum(1 << bit for bit in (1, 2, 5, 14, 19, 23, 24)):016x}" in said, str(result)
+    # DAC_OVERRIDE 1, DAC_READ_SEARCH 2, KILL 5, SETGID 6, SETUID 7, IPC_LOCK 14, SYS_PTRACE 19, SYS_NICE 23,
+    # SYS_RESOURCE 24, no others.
+    assert f"CapBnd:\t{sum(1 << bit for bit in (1, 2, 5, 6, 7, 14, 19, 23, 24)):016x}" in said, str(result)
     assert "Seccomp:\t2" in said and "NoNewPrivs:\t1" in said, str(result)
     kills = [kill for kill in result.kills if kill.target.comm == "tail"]
     assert kills and {kill.sender.unit for kill in kills} == {"okoomer.service"}, str(result)
