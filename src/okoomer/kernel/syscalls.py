@@ -13,6 +13,9 @@ from errno import ENOSYS
 
 #: include/uapi/asm-generic/unistd.h: the number is the same on every architecture (Linux 5.15).
 SYS_PROCESS_MRELEASE = 448
+#: Linux 5.10; what may be advised to others stands in include/uapi/asm-generic/mman-common.h.
+SYS_PROCESS_MADVISE = 440
+MADV_WILLNEED, MADV_PAGEOUT = 3, 21
 #: include/uapi/asm-generic/mman.h
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 #: include/uapi/linux/prctl.h: it is inherited, and outlasts execve (Linux 3.15).
@@ -25,6 +28,10 @@ class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
 
+class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
+    _type_ = "B"
+
+
 class _Function(_ctypes.CFuncPtr):
     _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
     _restype_ = _Long
@@ -34,6 +41,7 @@ _libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
 _mlockall = _Function(_ctypes.dlsym(_libc, "mlockall"))
 _prctl = _Function(_ctypes.dlsym(_libc, "prctl"))
 _syscall = _Function(_ctypes.dlsym(_libc, "syscall"))
+_process_vm_readv = _Function(_ctypes.dlsym(_libc, "process_vm_readv"))
 _prlimit = _Function(_ctypes.dlsym(_libc, "prlimit"))
 
 
@@ -71,6 +79,34 @@ def process_mrelease(pidfd: int) -> None:
     """
     if _syscall(SYS_PROCESS_MRELEASE, pidfd, 0) != 0:
         _raise("process_mrelease")
+
+
+def process_madvise(pidfd: int, start: int, length: int, advice: int) -> None:
+    """Advises the kernel on a range of another process's memory: MADV_PAGEOUT puts it into swap,
+    MADV_WILLNEED begins to read it back. It returns when that is done or under way.
+
+    Raises:
+        OSError: EINVAL the range is locked or special, ENOMEM some of it is not mapped, ESRCH the process is gone,
+            EPERM it is not permitted (CAP_SYS_PTRACE and CAP_SYS_NICE), ENOSYS before Linux 5.10.
+    """
+    if _syscall(SYS_PROCESS_MADVISE, pidfd, pack("@PN", start, length), 1, advice, 0) < 0:
+        _raise("process_madvise")
+
+
+def touch(pid: int, start: int, length: int, step: int) -> bool:
+    """Reads a byte of each page of a range of another process's memory, which brings them in from swap as if it had
+    come to them itself, with what the kernel reads ahead. False if not all of them are there, or it is not permitted
+    (CAP_SYS_PTRACE).
+
+    Args:
+        length: At most 1024 steps.
+        step: The size of a page.
+    """
+    count = -(-length // step)
+    bytes_ = (_Byte * count)()
+    here = pack("@PN", _ctypes.addressof(bytes_), count)
+    there = b"".join([pack("@PN", address, 1) for address in range(start, start + length, step)])
+    return bool(_process_vm_readv(pid, here, 1, there, count, 0) == count)
 
 
 def disable_huge_pages() -> None:

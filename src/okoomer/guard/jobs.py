@@ -1,0 +1,55 @@
+"""What can be seen of jobs from one look to the next: their processes, sizes, and whether they do anything."""
+
+from __future__ import annotations
+
+from okoomer.kernel import process as kernel
+from okoomer.kernel.files import read
+from okoomer.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from okoomer.facts import Process
+    from okoomer.policy.jobs import Family, Job, Key
+
+
+def each(seen: Iterable[Family], change: Callable[[Job], Job]) -> list[Family]:
+    """Families with something changed in each of their jobs."""
+    return [replace(family, jobs=tuple(map(change, family.jobs))) for family in seen]
+
+
+def by_job(seen: Iterable[Family], processes: Mapping[int, Process]) -> dict[Key, tuple[int, ...]]:
+    """The processes of each job that are large enough to be known."""
+    jobs = {job.key[0]: job.key for family in seen for job in family.jobs}
+    found: dict[Key, tuple[int, ...]] = dict.fromkeys(jobs.values(), ())
+    for process in processes.values():
+        pid, steps = process.pid, 0
+        while pid not in jobs and pid in processes and steps < len(processes):
+            pid, steps = processes[pid].parent, steps + 1
+        if pid in jobs:
+            found[jobs[pid]] += (process.pid,)
+    return found
+
+
+def key_of(process: Process) -> Key:
+    """A process by pid and start time in clock ticks."""
+    return process.pid, round(process.started * kernel.TICKS)
+
+
+def worked(proc: str, pid: int) -> int:
+    """A figure that changes when a process does anything: CPU time in ticks, and faults that had to wait."""
+    try:
+        fields = read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+        return int(fields[9]) + int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def private(proc: str, pid: int) -> int:
+    """The resident bytes of a process that are its own, 0 if it is gone."""
+    try:
+        fields = read(f"{proc}/{pid}/statm", 128).split()
+        return max(0, int(fields[1]) - int(fields[2])) * kernel.PAGE
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,217 @@
+"""Putting those who stand still into swap, and fetching them back: as the kernel does it page by page when it must, but
+in good time, in the order of addresses, and of nobody else. It takes as long as the disk takes, so it is done beside
+the loop, each of the two once at a time; and so slowly that whoever else wants something of that disk hardly waits.
+
+What was written to swap stays in memory until somebody looks for room, and until then does not count as available. So
+the cgroup that it belongs to is told to give up as much (memory.reclaim), which takes what is written already.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import start_new_thread
+from errno import EINVAL, ENOMEM
+from time import sleep
+
+from okoomer.guard.stop import lives
+from okoomer.kernel import control
+from okoomer.kernel.cgroup import mount
+from okoomer.kernel.clock import monotonic
+from okoomer.kernel.files import number_after, read
+from okoomer.kernel.syscalls import MADV_PAGEOUT, MADV_WILLNEED, process_madvise, set_name, touch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Key = tuple[int, int]
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+#: Bytes and seconds in one go, so that what has become wrong meanwhile is not done.
+AT_ONCE, SECONDS = 64 << 20, 1.0
+#: Bytes that may be on their way to a disk before the next are sent after them, and seconds between two looks at that.
+PENDING, GLIMPSE = 3 << 20, 0.02
+#: Bytes that are written before their cgroup is told to give them up.
+GIVEN_UP = 4 << 20
+#: Bytes of a process that are fetched at most, and for how long.
+BACK, BACK_SECONDS = 1 << 30, 3.0
+#: Bytes of a range that are asked for by one call; of one that reserves much more than it has, a share of it.
+CHUNK, PART, HUGE = 1 << 20, 512, 1 << 30
+#: Errors of one range.
+PASSING = (EINVAL, ENOMEM)
+#: How nice these are: those who run come first.
+LATER = 5
+#: Bytes of /proc/PID/maps that are read.
+MAPS = 1 << 20
+
+
+class Paging:
+    """See the module.
+
+    Args:
+        proc: Where /proc is.
+    """
+
+    def __init__(self, proc: str) -> None:
+        self._proc = proc
+        self._busy: set[str] = set()
+        #: Where the next go begins, by process: what lies before has been put out.
+        self._at: dict[Key, int] = {}
+        #: Who is to be fetched.
+        self._wanted: list[Key] = []
+        self._fetching: set[Key] = set()
+        #: Why nothing comes of it, or ''.
+        self.trouble = ""
+
+    def put_out(self, members: Iterable[Key], wanted: int, cgroup: Callable[[Key], str] = lambda key: "") -> None:
+        """Begins to put so many bytes of these processes, the first ones first, into swap.
+
+        Args:
+            cgroup: Tells where a process belongs.
+        """
+        keys = [(key, cgroup(key)) for key in members]
+        self._begin("okoomer-out", lambda: self._put_out(keys, min(wanted, AT_ONCE)))
+
+    def fetch(self, members: Iterable[Key]) -> None:
+        """Begins to fetch what these processes have in swap, after whatever is fetched already."""
+        for key in members:
+            self._at.pop(key, None)
+            self._wanted.append(key)
+            self._fetching.add(key)
+        self._begin("okoomer-back", self._fetch)
+
+    def fetched(self, members: Iterable[Key]) -> bool:
+        """Whether all of these are there, as far as they ever will be."""
+        if self._wanted:
+            self._begin("okoomer-back", self._fetch)  # it may just have come to its end when they were added
+        return self._fetching.isdisjoint(members)
+
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        if name in self._busy:
+            return
+        self._busy.add(name)
+
+        def run() -> None:
+            set_name(name)
+            os.setpriority(os.PRIO_PROCESS, 0, LATER)  # of this thread alone
+            try:
+                work()
+            finally:
+                self._busy.discard(name)
+
+        try:
+            start_new_thread(run, ())
+        except (OSError, RuntimeError):
+            self._busy.discard(name)
+
+    def _put_out(self, keys: list[tuple[Key, str]], wanted: int) -> None:
+        until = monotonic() + SECONDS
+        there = {key for key, _ in keys}
+        self._at = {key: at for key, at in self._at.items() if key in there}
+        written: dict[str, int] = {}
+        for key, cgroup in keys:
+            before = resident(self._proc, key[0])
+            for pidfd, start, length in self._ranges(key, self._at.get(key, 0)):
+                if wanted <= 0 or monotonic() >= until:
+                    break
+                if not self._advise(pidfd, start, length, MADV_PAGEOUT):
+                    break
+                self._at[key] = start + length
+                after = resident(self._proc, key[0])
+                wanted -= max(0, before - after)
+                written[cgroup] = written.get(cgroup, 0) + max(0, before - after)
+                before = after
+                self._await(until)
+                if written[cgroup] >= GIVEN_UP:
+                    self._give_up(cgroup, written.pop(cgroup))
+        for cgroup, amount in written.items():
+            self._give_up(cgroup, amount)
+
+    def _await(self, until: float) -> None:
+        """Returns when little is on its way to the disk."""
+        while monotonic() < until:
+            found = number_after(read(f"{self._proc}/meminfo"), b"\nWriteback:")
+            if found is None or found << 10 <= PENDING:
+                return
+            sleep(GLIMPSE)
+
+    def _give_up(self, cgroup: str, amount: int) -> None:
+        """Has a cgroup give up so many bytes, which are in swap already."""
+        mounted = mount(self._proc)
+        if not (mounted and amount and cgroup.strip("/")):
+            return
+        try:
+            directory = control.enter(mounted, cgroup, 0)
+        except OSError:
+            return
+        try:
+            control.put(directory, "memory.reclaim", b"%d" % amount)
+        except OSError:
+            pass  # less could be had, or this kernel has no such file: then it is taken when it is needed
+        finally:
+            os.close(directory)
+
+    def _fetch(self) -> None:
+        while self._wanted:
+            key = self._wanted.pop(0)
+            until, wanted = monotonic() + BACK_SECONDS, BACK
+            for pidfd, start, length in self._ranges(key, 0):
+                if wanted <= 0 or monotonic() >= until:
+                    break
+                # All of a piece is asked for at once, which a disk does in one go; then it is waited for.
+                if not self._advise(pidfd, start, length, MADV_WILLNEED):
+                    break
+                touch(key[0], start, length, PAGE)
+                wanted -= length
+            self._fetching.discard(key)
+
+    def _ranges(self, key: Key, begin: int) -> Iterator[tuple[int, int, int]]:
+        """Pieces of a process's own memory from an address on: a descriptor of the process, address and length."""
+        try:
+            pidfd = os.pidfd_open(key[0])
+        except OSError:
+            return
+        try:
+            if not lives(self._proc, *key):
+                return
+            for start, end in own(read(f"{self._proc}/{key[0]}/maps", MAPS)):
+                chunk = CHUNK if end - start <= HUGE else (end - start) // PART // PAGE * PAGE
+                for at in range(max(start, begin), end, chunk):
+                    yield pidfd, at, min(chunk, end - at)
+        except OSError as error:
+            self.trouble = f"/proc/PID/maps: {error.strerror}"
+        finally:
+            os.close(pidfd)
+
+    def _advise(self, pidfd: int, start: int, length: int, advice: int) -> bool:
+        """Whether to go on with this process."""
+        try:
+            process_madvise(pidfd, start, length, advice)
+        except OSError as error:
+            # A range that is locked or was unmapped meanwhile hinders nobody else.
+            if error.errno in PASSING:
+                return True
+            self.trouble = str(error.strerror)
+            return False
+        return True
+
+
+def own(maps: bytes) -> Iterator[tuple[int, int]]:
+    """Where a process has memory of its own, from /proc/PID/maps: what is private and can be written."""
+    for line in maps.splitlines():
+        words = line.split(None, 2)
+        if len(words) < 3 or words[1][:2] != b"rw" or words[1][3:4] != b"p":
+            continue
+        start, _, end = words[0].partition(b"-")
+        try:
+            yield int(start, 16), int(end, 16)
+        except ValueError:
+            continue
+
+
+def resident(proc: str, pid: int) -> int:
+    """The resident bytes of a process, 0 if it is gone."""
+    try:
+        return int(read(f"{proc}/{pid}/statm", 128).split()[1]) * PAGE
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,104 @@
+"""Putting into swap and fetching back: of whom, how far, and that it comes to an end whatever becomes of them."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from okoomer.facts import Process
+from okoomer.guard.jobs import by_job, each, key_of, private, worked
+from okoomer.guard.paging import Paging, resident
+from okoomer.kernel.process import ticks
+from okoomer.kernel.syscalls import MADV_PAGEOUT, process_madvise, touch
+from okoomer.policy.jobs import Family, Job
+from okoomer.record import replace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MIB = 1024**2
+HOLDER = """
+import mmap, sys
+memory = mmap.mmap(-1, 8 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for at in range(0, len(memory), 4096):
+    memory[at] = 1
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder() -> Iterator[tuple[int, int]]:
+    """A process with 8 MiB of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout and child.stdout.readline()
+        yield child.pid, ticks("/proc", child.pid)
+        child.kill()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_all_of_a_process_is_asked_for_and_nothing_of_it_is_lost(holder: tuple[int, int]) -> None:
+    paging = Paging("/proc")
+    held = resident("/proc", holder[0])
+    paging.put_out([holder], 4 * MIB)
+    until(lambda: not paging._busy)
+    paging.fetch([holder])
+    until(lambda: paging.fetched([holder]))
+    assert resident("/proc", holder[0]) >= held and not paging.trouble
+
+
+def test_whoever_is_gone_or_another_by_now_is_passed_over(holder: tuple[int, int]) -> None:
+    paging = Paging("/proc")
+    other = (holder[0], holder[1] + 1)
+    paging.put_out([other, (2**22 - 1, 5)], 4 * MIB)
+    paging.fetch([other, (2**22 - 1, 5)])
+    until(lambda: not paging._busy and paging.fetched([other]))
+    assert not paging.trouble
+
+
+def test_advice_goes_to_a_range_of_another_process() -> None:
+    memory = mmap.mmap(-1, MIB)
+    pidfd = os.pidfd_open(os.getpid())
+    try:
+        with pytest.raises(OSError, match="process_madvise"):
+            process_madvise(pidfd, 4096, 4096, MADV_PAGEOUT)
+        with pytest.raises(OSError, match="process_madvise"):
+            process_madvise(pidfd, 0, 4096, 12345)
+    finally:
+        os.close(pidfd)
+        memory.close()
+    assert not touch(os.getpid(), 4096, 4096, 4096)
+
+
+def test_what_is_seen_of_a_job_is_what_it_holds_and_does(holder: tuple[int, int]) -> None:
+    pid = holder[0]
+    assert 8 * MIB <= private("/proc", pid) < 40 * MIB
+    before = worked("/proc", os.getpid())
+    until(lambda: sum(range(10_000)) > 0 and worked("/proc", os.getpid()) > before)
+    assert worked("/proc", 2**22 - 1) == private("/proc", 2**22 - 1) == 0
+
+
+def test_a_process_belongs_to_the_job_above_it() -> None:
+    known = {
+        pid: Process(pid, parent, "x", float(pid)) for pid, parent in ((20, 1), (30, 20), (31, 20), (40, 30), (41, 40))
+    }
+    jobs = tuple(Job(key_of(known[pid]), "x", 1.0, 5, 5) for pid in (30, 31))
+    seen = [Family((20, 2000), "make", 0, jobs)]
+    assert by_job(seen, known) == {(30, 3000): (30, 40, 41), (31, 3100): (31,)}
+    known[20] = replace(known[20], parent=41)  # a circle, of processes that were read while pids were used again
+    assert set(by_job(seen, known)) == {(30, 3000), (31, 3100)}
+    assert [job.size for job in each(seen, lambda job: replace(job, size=7))[0].jobs] == [7, 7]
