@@ -53,7 +53,7 @@ def test_a_unit_stands_still_and_runs_again_and_both_are_told() -> None:
         assert runs(*pids) and hold.over
         assert events == [
             Paused("rule low", "hog", tuple(pids), 7, "", False),
-            Resumed("hog", tuple(pids), 7, "", 2.5, "memory came back"),
+            Resumed("hog", tuple(pids), 7, "", 2.5, "memory came back", "rule low"),
         ]
 
 

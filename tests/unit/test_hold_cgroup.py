@@ -69,7 +69,7 @@ def test_a_cgroup_is_frozen_and_thawed_and_noted_as_long_as_it_is_frozen(place: 
         assert place.freeze() == "0" and noted(note) == ([], []) and hold.over and not hold.frozen
         assert events == [
             Paused("rule low", "hog", tuple(pids), 1000, PATH, True),
-            Resumed("hog", tuple(pids), 1000, PATH, 2.0, "it does"),
+            Resumed("hog", tuple(pids), 1000, PATH, 2.0, "it does", "rule low"),
         ]
 
 

@@ -113,7 +113,8 @@ class Closed(Record):
 
 
 class Paused(Record):
-    """Processes stand still from now on: `by` is "rule NAME" or "user UID". `frozen` is whether it is their cgroup that
+    """Processes stand still from now on: `by` is "rule NAME", "turns NAME" where a
+    rule has them wait for their turn, or "user UID". `frozen` is whether it is their cgroup that
     stands still. `lost` are as in Signalled."""
 
     by: str
@@ -126,7 +127,7 @@ class Paused(Record):
 
 
 class Resumed(Record):
-    """Paused processes run again, after so many seconds; `why` in words."""
+    """Paused processes run again, after so many seconds; `why` in words, `by` as it was in Paused."""
 
     name: str
     pids: tuple[int, ...]
@@ -134,6 +135,7 @@ class Resumed(Record):
     cgroup: str
     seconds: float
     why: str
+    by: str = ""
 
 
 class Limited(Record):

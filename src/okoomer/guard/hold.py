@@ -112,11 +112,12 @@ class Holds:
         now: float,
         spares: Callable[[Process], object] | None = None,
         may: Callable[[int], object] | None = None,
+        emit: Callable[[Record], None] | None = None,
     ) -> Hold | None:
         """Has a unit stand still, and tells of it; None if nobody could be stopped.
 
         Args:
-            by: "rule NAME" or "user UID".
+            by: "rule NAME", "turns NAME" or "user UID".
             processes: The unit; if it is a cgroup, those that are known of it.
             cgroup, inode: The unit is this whole cgroup; "" and 0 if it is these processes only.
             user: Whose processes they are, -1 if of several.
@@ -124,6 +125,7 @@ class Holds:
             spares: As the attribute of that name, for this unit.
             may: Whether a process that stands still by now was one to be stopped. Who was looked at before may have
                 become somebody else's since; who stands still becomes nothing any more.
+            emit: Takes the event, if there is no time to tell it now.
         """
         if len(self._holds) >= (PERSONS if by.startswith(USER) else MOST):
             return None
@@ -143,7 +145,7 @@ class Holds:
         self._holds.append(hold)
         there = set(hold.pids)
         lost = tuple(pid for pid in wanted[:TOLD] if pid not in there)
-        self._emit(Paused(by, name, hold.pids, user, cgroup, hold.frozen, lost))
+        (emit or self._emit)(Paused(by, name, hold.pids, user, cgroup, hold.frozen, lost))
         return hold
 
     def _freeze(self, hold: Hold) -> list[int]:
@@ -252,7 +254,7 @@ class Holds:
         """Lets a unit run again, as far as nobody else holds it, and tells of it. Nothing if its hold is over."""
         if not hold.over:
             self._let_go(hold)
-            self._emit(Resumed(hold.name, hold.pids, hold.user, hold.cgroup, now - hold.since, why))
+            self._emit(Resumed(hold.name, hold.pids, hold.user, hold.cgroup, now - hold.since, why, hold.by))
 
     def release(self, hold: Hold, now: float) -> None:
         """Lets those of a unit run who have been asked to end, so that they can, without a word."""
