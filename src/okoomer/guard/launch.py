@@ -105,7 +105,7 @@ def needs_child(policy: Policy) -> bool:
 
 def pauses(policy: Policy) -> bool:
     """Whether a policy has anybody stand still."""
-    return any(step.kind in ("pause", "ask") for rule in policy.rules for step in rule.steps)
+    return any(step.kind in ("pause", "ask", "turns") for rule in policy.rules for step in rule.steps)
 
 
 def options_of(text: bytes) -> Options:

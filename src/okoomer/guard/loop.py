@@ -11,13 +11,13 @@ from okoomer.guard.doze import LONGEST as DOZED
 from okoomer.guard.level import Levels
 from okoomer.guard.outlook import Outlook, nobody
 from okoomer.guard.scan import Scan, floor_of, scan, untagged
-from okoomer.guard.seek import Seeker, chosen, known, ranked, targets_of
+from okoomer.guard.seek import Seeker, chosen, known, ranked
 from okoomer.guard.wake import Wake
 from okoomer.guard.writers import Writers
 from okoomer.kernel import clock
 from okoomer.kernel.statm import KEPT, Sizes
 from okoomer.policy.choose import least_of, lowest_level, need_of, needs_of
-from okoomer.policy.engine import FIRED, QUIET, Engine
+from okoomer.policy.engine import FIRED, Engine
 from okoomer.policy.metrics import FORECAST, available
 from okoomer.policy.reason import reason_of
 from okoomer.policy.wants import wants_of
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from okoomer.guard.link import Link
     from okoomer.guard.sense import Sense
     from okoomer.guard.tell import Notify
+    from okoomer.guard.turns import TakingTurns
     from okoomer.guard.watchdog import Watchdog
     from okoomer.kernel.machine import Machine
     from okoomer.policy.engine import Verdict
@@ -79,6 +80,7 @@ class Guard:
         self.show: Callable[[str], None] | None = None
         self.link: Link | None = None
         self.door: Door | None = None
+        self.turns: TakingTurns | None = None
         #: Tell the state of memory also before each act.
         self.thorough = False
         self.ladder = ladder
@@ -122,6 +124,10 @@ class Guard:
 
             self._cgroups = Cgroups(self._machine, self._keep)
             self.ladder.shrinks = Shrinks(self._machine.proc, self._emit)
+        if self.turns is None and any(rule.takes_turns for rule in policy.rules):
+            from okoomer.guard.turns import TakingTurns
+
+            self.turns = TakingTurns(self._machine.proc, self.look, self.wake, self._emit, self._me, self._user)
         self._seeker = Seeker(policy, self._machine.proc, self._cgroups, self._me, self._user)
         self._goes_by(self._managed(policy))
 
@@ -162,12 +168,9 @@ class Guard:
         self._tell(snapshot, verdict)
         self._changes.report(snapshot)
         self._relieve(verdict)
-        for index in self._seeker.rating:
-            judged = verdict.rules[index]
-            if judged.state != QUIET:
-                about = targets_of(self.policy.rules[index], snapshot)
-                target = next((one for one in about if one and one.path == judged.target), None)
-                self._seeker.note(index, target, snapshot)
+        if self.turns and not self._dry_run:
+            self.turns.tend(self.policy, snapshot, verdict, self.engine.fill_rate, self.ladder)
+        self._seeker.rate(verdict, snapshot)
         if self.ladder.holds and now >= self._pruned + PRUNED:
             self._pruned = now
             self.ladder.holds.prune(now)
@@ -204,9 +207,7 @@ class Guard:
         return min(max(verdict.soonest, SHORTEST), longest)
 
     def _tell(self, snapshot: Snapshot, verdict: Verdict) -> None:
-        troubles = [*self._sense.troubles(), *self._unlisted]
-        if self._cgroups:
-            troubles += self._cgroups.troubles()
+        troubles = [*self._sense.troubles(), *self._unlisted, *(self._cgroups.troubles() if self._cgroups else ())]
         grower = nobody if self.ladder.busy(snapshot.time) else self._outlook.grower
         slept, changed = self._changes.tell(snapshot, verdict, troubles, grower, self.left)
         if slept:
@@ -264,6 +265,7 @@ class Guard:
         aside, groups = self.ladder.passed_over(rule, found.processes, began)
         ended = self._writers.ended(began, snapshot)
         choice = self._seeker.choice(rule, target, snapshot, found, aside, groups, ended)
+        choice = self.turns.instead(choice, snapshot) if self.turns else choice
         processes = self._seeker.members(rule, choice.victim, target, found, aside) if choice.victim else []
         cost = thread_time() - cpu
         if choice.victim is None or not processes:
@@ -365,8 +367,7 @@ class Guard:
             pause = self.cycle()
             if self.show:
                 self.show(self._changes.line())
-            if self.door:
-                pause = min(pause, self.door.wait())
+            pause = min((pause, *(part.wait() for part in (self.door, self.turns) if part)))
             self.wake.wait(pause, self.ladder.pidfds(), self.well(), self.engine.fill_rate, self._alive)
             if self.door:
                 self.door.tend()

@@ -6,6 +6,7 @@ from okoomer.events.model import Chosen, Ranked
 from okoomer.guard.scan import Scan, descendants, group_of, look, still, with_all
 from okoomer.kernel import process as kernel
 from okoomer.policy.choose import apartness, choose, needs_of, protection
+from okoomer.policy.engine import QUIET
 from okoomer.policy.sums import SUM
 from okoomer.policy.tree import is_inside
 from okoomer.policy.whole import WHOLE, whole_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from okoomer.guard.among import Among
     from okoomer.guard.cgroups import Cgroups
     from okoomer.policy.choose import Choice
+    from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Policy, Rule
     from okoomer.policy.scale import Candidate
 
@@ -73,6 +75,15 @@ class Seeker:
         if self._among is None or index not in self.rating:
             return True
         return self._among.note(self._policy.rules[index], self._policy, target, snapshot)
+
+    def rate(self, verdict: Verdict, snapshot: Snapshot) -> None:
+        """Looks at the candidates of all rules that rank like this and are not quiet."""
+        for index in self.rating:
+            judged = verdict.rules[index]
+            if judged.state != QUIET:
+                about = targets_of(self._policy.rules[index], snapshot)
+                target = next((one for one in about if one and one.path == judged.target), None)
+                self.note(index, target, snapshot)
 
     def choice(
         self,

@@ -35,6 +35,8 @@ QUIET, HOLDING, FIRED = "quiet", "holding", "fired"
 #: A rule without steps does nothing but say how short memory is, so that it may say so this many seconds late; and if
 #: memory falls so fast that another look in between would matter, it leaves those who listen no time anyway.
 LEISURE, HASTE = 2.0, 2.0
+#: And one that has others take turns looks ahead by itself, so that it may begin so many seconds late.
+SOON = 0.1
 
 
 class RuleVerdict(Record):
@@ -250,6 +252,8 @@ class Engine:
         if state.group is None and state.common.fired:
             return float("inf")
         soonest = self._ahead.soonest(state.when.root, state.common, state.group)
+        if state.rule.takes_turns:
+            return max(SOON, soonest)
         if state.rule.steps or state.common.holding or state.is_under_way:
             return soonest
         return max(LEISURE, HASTE * soonest)

@@ -175,7 +175,12 @@ class Rule(Record):
     @property
     def only_warns(self) -> bool:
         """Whether it ends nobody, so that it stands in no other rule's way."""
-        return all(step.kind in ("warn", "shrink") for step in self.steps)
+        return all(step.kind in ("warn", "shrink", "turns") for step in self.steps)
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether there is load control while it has fired."""
+        return any(step.kind == "turns" for step in self.steps)
 
     @property
     def chooses(self) -> bool:
@@ -266,7 +271,7 @@ DESCENTS = ("no", "best", "leaves")
 MANAGED = ("ManagedOOMSwap", "ManagedOOMMemoryPressure", "OOMRules")
 #: Of these the unit is points, of the others bytes.
 POINTED = ("oom_score", "badness")
-STEPS = ("warn", "shrink", "run", "prekill", "pause", "ask", "term", "oom", "kill")
+STEPS = ("warn", "shrink", "turns", "run", "prekill", "pause", "ask", "term", "oom", "kill")
 #: The names of levels, and what they are on the scale of org.freedesktop.LowMemoryMonitor.
 LEVELS = {"low": 50, "medium": 100, "critical": 255}
 SELECTORS = (

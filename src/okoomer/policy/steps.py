@@ -18,6 +18,8 @@ _LATER = ("slow",)
 #: Steps after which there is nothing left to do, and those that end somebody.
 _LAST = ("oom", "kill")
 _ENDS = ("term", "oom", "kill")
+#: What may stand beside turns: it ends nobody, and goes on for as long as its rule has fired.
+_WITH_TURNS = ("warn", "turns")
 #: Steps that lead to an end, and what each would otherwise be.
 _BEFORE_AN_END = {
     "prekill": "nothing to prepare anybody for",
@@ -28,6 +30,7 @@ _BEFORE_AN_END = {
 _BEHIND = {
     "warn": ("a duration",),
     "shrink": ("an amount", "a duration"),
+    "turns": (),
     "run": ("a duration",),
     "prekill": ("a duration",),
     "pause": ("a duration",),
@@ -60,6 +63,8 @@ def steps(value: Value) -> tuple[Step, ...]:
         if step.kind in _LAST:
             raise following.error(f"a step after {step.kind}", f"{step.kind} as the last one")
     for number, (step, text) in enumerate(zip(found, texts, strict=True)):
+        if step.kind == "turns" and any(other.kind not in _WITH_TURNS for other in found):
+            raise text.error("turns in a rule that ends somebody", "a rule of its own, with no other step than warn")
         if step.kind in _BEFORE_AN_END and not any(later.kind in _ENDS for later in found[number:]):
             raise text.error(_BEFORE_AN_END[step.kind], f"one of {', '.join(_ENDS)} after it")
     return found

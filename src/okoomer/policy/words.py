@@ -55,6 +55,7 @@ _MANAGED = {
 }
 _STEPS = {
     "warn": "warns",
+    "turns": "has fewer of a family run at a time, the others wait for their turn",
     "prekill": "has those prepare who asked to hear of a kill",
     "pause": "has the chosen stand still",
     "ask": "asks whose it is what is to become of it",

@@ -1,0 +1,387 @@
+"""Load control on this machine: looks at families of jobs while memory is short or somebody waits, has the youngest
+wait and the oldest go on as policy.turns decides, and puts those who wait into swap. It stands beside the ladder:
+whomever that ends or lets go on is none of its business any more, and while an act is in flight nobody goes on.
+"""
+
+from __future__ import annotations
+
+import os
+
+from okoomer.events.model import Refused, Trouble
+from okoomer.guard.jobs import by_job, each, key_of, private, worked
+from okoomer.guard.paging import Paging
+from okoomer.guard.scan import descendants
+from okoomer.guard.stop import lives
+from okoomer.kernel import clock
+from okoomer.kernel import process as kernel
+from okoomer.policy.choose import apartness, level_of, protection
+from okoomer.policy.engine import FIRED
+from okoomer.policy.jobs import Family, Job, families
+from okoomer.policy.metrics import available, effective_swap
+from okoomer.policy.spend import spend
+from okoomer.policy.turns import STOP, Room, Turns
+from okoomer.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, Protocol
+
+    from okoomer.facts import Process, Snapshot
+    from okoomer.guard.hold import Hold, Holds
+    from okoomer.guard.scan import Scan
+    from okoomer.guard.wake import Wake
+    from okoomer.policy.choose import Choice
+    from okoomer.policy.engine import Verdict
+    from okoomer.policy.jobs import Key
+    from okoomer.policy.model import Policy, Rule
+    from okoomer.policy.turns import Turn
+    from okoomer.record import Record
+
+    class Looks(Protocol):
+        """Finds the processes that matter to a rule."""
+
+        def __call__(self, rule: Rule, snapshot: Snapshot, patient: bool = True) -> Scan: ...
+
+
+#: How `by` of a pause begins that is for a turn.
+TURNS = "turns "
+#: Seconds between two looks at the sizes of known jobs, while memory falls and otherwise; and between two at all
+#: processes, which take this share of the time at the most, and RARELY while nobody waits and memory does not fall.
+SOONEST, CALMLY, FULLY, SHARE, RARELY = 0.1, 0.3, 1.0, 0.05, 5.0
+#: The share of memory by which less is available when it falls.
+FALL = 1 / 128
+#: So many wait at once at the most, and so many of those who run are watched for their end.
+MOST, WATCHED = 192, 64
+#: The share of swap that stays free of those who wait: nobody is to end for want of it.
+SPARE = 0.15
+#: Seconds that somebody has to stand still before he is put into swap.
+MOMENT = 0.3
+#: Bytes in swap that are not worth to be fetched before somebody goes on, and seconds that this may take.
+LITTLE, PATIENCE = 4 << 20, 5.0
+#: The share of memory that is available at a level that no condition names.
+LEVEL = 0.16
+
+
+class TakingTurns:
+    """See the module.
+
+    Args:
+        look: Looks at the processes of the machine whose /proc is at `proc`.
+        wake: Wakes the loop when a job ends, so that the next one gets its turn.
+        emit: Takes the events.
+        me: Our own pid.
+        user: Only this user's processes can be paused; None if there is no such limit.
+    """
+
+    def __init__(
+        self,
+        proc: str,
+        look: Looks,
+        wake: Wake,
+        emit: Callable[[Record], None],
+        me: int,
+        user: int | None,
+    ) -> None:
+        self._proc = proc
+        self._look = look
+        self._emit = emit
+        self._me = me
+        self._user = user
+        self._wake = wake
+        self._now = clock.monotonic
+        self._turns = Turns()
+        self._paging = Paging(proc)
+        self._told = False
+        #: Who waits, and why; who must not; the descriptors of those who run; what each had done at the last look.
+        self._waiting: dict[Key, tuple[Hold, str]] = {}
+        self._kept: set[Key] = set()
+        #: Of those who wait, who is to go on as soon as he is back from swap, until when and why.
+        self._coming: dict[Key, tuple[float, str]] = {}
+        self._running: dict[Key, int] = {}
+        self._done: dict[Key, int] = {}
+        #: Of those who ran, who has ended since the last look.
+        self._over: list[Key] = []
+        #: The families at the last look at all processes, the processes of each job, and who must not stand still.
+        self._seen: list[Family] = []
+        self._members: dict[Key, tuple[int, ...]] = {}
+        self._by_pid: dict[int, Process] = {}
+        self._stays: Callable[[Process], bool] = lambda process: True
+        #: When the next look at all is due, and when the next at sizes.
+        self._due = self._next = float("-inf")
+        self._pause = FULLY
+        self._last = 0
+        self._stall: tuple[float, float] | None = None
+
+    # --- for the loop -------------------------------------------------------------------------------------------
+
+    def wait(self) -> float:
+        """Seconds until it has to be looked at again."""
+        now = self._now()
+        return max(0.001, self._next - now) if self._next > float("-inf") else float("inf")
+
+    def listing(self, now: float) -> list[tuple[int, str, float, str]]:
+        """Who waits: pid, name, seconds, and why."""
+        return [(key[0], hold.name, now - hold.since, why) for key, (hold, why) in self._waiting.items()]
+
+    def tend(self, policy: Policy, snapshot: Snapshot, verdict: Verdict, fill_rate: float, ladder: Any) -> None:
+        """One pass.
+
+        Args:
+            fill_rate: Bytes per second by which memory can fall.
+            ladder: Tells whether an act is in flight, and has what has units stand still (guard.hold.Holds).
+        """
+        holds: Holds | None = ladder.holds
+        index = next((at for at, rule in enumerate(policy.rules) if rule.takes_turns), -1)
+        now = snapshot.time
+        if holds is None:
+            return
+        if index < 0:
+            for key in [*self._waiting]:
+                self._resume(key, "the policy knows no turns any more", holds, now)
+            self._forget()
+            return
+        rule = policy.rules[index]
+        fired = verdict.rules[index].state == FIRED
+        freed = self._reap(holds, now)
+        self._arrive(holds, now)
+        if not (fired or self._waiting):
+            self._forget()
+            return
+        if now < self._next and not freed:
+            return
+        left = available(snapshot)
+        falls = left < self._last - snapshot.memory.total * FALL
+        self._last = left
+        if now >= self._due or freed:
+            began = clock.monotonic()
+            try:
+                self._see(rule, policy, snapshot, holds)
+            except OSError:
+                self._next = now + FULLY  # they cannot be listed, which is told of already
+                return
+            cost = (clock.monotonic() - began) / SHARE
+            idle = not (self._waiting or falls)
+            self._pause = max(min(RARELY, 2 * self._pause) if idle else FULLY, cost)
+            self._due = now + self._pause
+        else:
+            self._seen = self._sized()
+        room = self._room(rule, snapshot, fired)
+        self._judge(rule, snapshot, room, holds, ladder.busy(now))
+        # Twice, before it could come to that somebody has to wait.
+        reach = (left - STOP * room.level) / fill_rate / 2
+        self._next = self._now() + (
+            SOONEST
+            if falls
+            else max(SOONEST, (SOONEST if self._coming else CALMLY) if self._waiting else min(reach, FULLY))
+        )
+
+    def instead(self, choice: Choice, snapshot: Snapshot) -> Choice:
+        """A choice, with the youngest jobs in the place of their family (see policy.spend)."""
+        if not self._waiting:
+            return choice
+        full = effective_swap(snapshot) <= SPARE * snapshot.swap.total
+        return spend(choice, self._seen, self._members, full)
+
+    # --- one look -----------------------------------------------------------------------------------------------
+
+    def _see(self, rule: Rule, policy: Policy, snapshot: Snapshot, holds: Holds) -> None:
+        """Looks at all processes: who is a family, and who does anything.
+
+        Raises:
+            OSError: They cannot be listed.
+        """
+        found = self._look(rule, snapshot, patient=False)
+        by_pid = {process.pid: process for process in found.processes}
+        protects = protection(rule, policy, by_pid, self._me, user=self._user)
+        apart = apartness(rule, policy, by_pid)
+
+        def stays(process: Process) -> bool:
+            return bool(process.pid in holds.never or protects(process) or apart(process))
+
+        self._by_pid, self._stays = by_pid, stays
+        seen = families(by_pid.values(), stays, snapshot.memory.total, key_of, self._waiting, self._kept)
+        there = {job.key for family in seen for job in family.jobs}
+        for key in [key for key in self._waiting if key not in there]:
+            # What was meant for it, such as a Ctrl-C, waits as long as it does.
+            self._resume(key, "whoever has started it is gone", holds, snapshot.time)
+        self._members = by_job(seen, self._by_pid)
+        seen = each(seen, lambda job: replace(job, waiting=self._waits(job.key)))
+        if self._waiting:
+            before, self._done = (
+                self._done,
+                {
+                    job.key: sum(worked(self._proc, pid) for pid in self._members[job.key])
+                    for family in seen
+                    for job in family.jobs
+                    if not job.waiting
+                },
+            )
+            seen = each(seen, lambda job: replace(job, active=self._done.get(job.key) != before.get(job.key)))
+        self._seen = seen
+        self._watch(seen)
+
+    def _sized(self) -> list[Family]:
+        """The families as they were, with the sizes of now; those who have ended are gone."""
+
+        def sized(job: Job) -> Job:
+            now = sum(private(self._proc, pid) for pid in self._members[job.key])
+            waits = self._waits(job.key)
+            active = (job.active or now != job.resident) and job.key not in self._coming
+            # What comes back from swap was its own before.
+            return replace(job, size=max(job.size, now), resident=now, waiting=waits, active=active)
+
+        seen = each(self._seen, sized)
+        return [
+            replace(family, jobs=tuple(job for job in family.jobs if job.resident or job.waiting)) for family in seen
+        ]
+
+    def _judge(self, rule: Rule, snapshot: Snapshot, room: Room, holds: Holds, busy: bool) -> None:
+        """Decides by what was seen, and does it."""
+        turn = self._turns.decide(snapshot.time, clock.since_boot(), room, self._seen)
+        # First all are stopped, then it is told: whoever hears of it wants to run, too.
+        told: list[Record] = []
+        for family, job, why in turn.pause:
+            self._have_wait(rule, family, job, why, holds, snapshot.time, told.append)
+        for event in told:
+            self._emit(event)
+        if not busy:
+            alone = all(self._waits(job.key) for family in self._seen for job in family.jobs)
+            for _, job, why in turn.resume:
+                self._have_go_on(job, why, alone, holds, snapshot.time)
+        if turn.pause or turn.resume:
+            self._seen = each(self._seen, lambda job: replace(job, waiting=self._waits(job.key)))
+        self._to_swap(turn, snapshot.time)
+        if turn.hopeless:
+            self._emit(Refused(rule.name, turn.hopeless, ()))
+
+    def _room(self, rule: Rule, snapshot: Snapshot, fired: bool) -> Room:
+        total = snapshot.memory.total
+        level = level_of(rule.when, total) or LEVEL * total
+        swap = min(effective_swap(snapshot), snapshot.swap.free) - int(SPARE * snapshot.swap.total)
+        some = snapshot.memory_pressure.some.total if snapshot.memory_pressure else 0.0
+        before, self._stall = self._stall, (snapshot.time, some)
+        stalled = 0.0
+        if before and snapshot.time > before[0]:
+            stalled = (some - before[1]) / (snapshot.time - before[0])
+        return Room(available(snapshot), int(level), max(0, swap), stalled, fired, os.cpu_count() or 1)
+
+    # --- doing it -----------------------------------------------------------------------------------------------
+
+    def _have_wait(
+        self,
+        rule: Rule,
+        family: Family,
+        job: Job,
+        why: str,
+        holds: Holds,
+        now: float,
+        tell: Callable[[Record], None],
+    ) -> None:
+        if job.key in self._coming:
+            del self._coming[job.key]  # it stands still as yet
+            return
+        root = self._by_pid.get(job.key[0])
+        if root is None or len(self._waiting) >= MOST:
+            return
+        stays = self._stays
+        unit = [root, *descendants(self._proc, [root.pid], {root.pid}, frozenset(), stays)]
+        hold = holds.pause(TURNS + rule.name, job.name, unit, "", 0, family.user, now, stays, tell)
+        if hold is None:
+            self._kept.add(job.key)  # it stands still already by somebody's wish, or cannot be stopped
+            return
+        self._waiting[job.key] = hold, f"{family.name} has more than fits: {why}"
+        self._drop(job.key)
+
+    def _have_go_on(self, job: Job, why: str, alone: bool, holds: Holds, now: float) -> None:
+        """A job goes on, at once if it is there or nobody else runs; else when it is back from swap in one go, which
+        takes much less than page by page as it is missed."""
+        found = self._waiting.get(job.key)
+        if found is None:
+            return
+        if job.size - job.resident > LITTLE:
+            self._paging.fetch(found[0].members)
+            if not alone:
+                self._coming[job.key] = now + PATIENCE, why
+                return
+        self._resume(job.key, why, holds, now)
+
+    def _arrive(self, holds: Holds, now: float) -> None:
+        """Who is back from swap, or has not come for too long, goes on."""
+        for key, (until, why) in [*self._coming.items()]:
+            if key not in self._waiting:
+                del self._coming[key]
+            elif now >= until or self._paging.fetched(self._waiting[key][0].members):
+                self._resume(key, why, holds, now)
+
+    def _resume(self, key: Key, why: str, holds: Holds, now: float) -> None:
+        self._coming.pop(key, None)
+        hold, _ = self._waiting.pop(key)
+        if not hold.over:
+            holds.resume(hold, why, now)
+
+    def _waits(self, key: Key) -> bool:
+        return key in self._waiting and key not in self._coming
+
+    def _to_swap(self, turn: Turn, now: float) -> None:
+        order = [self._waiting[key][0] for key in turn.order if key in self._waiting]
+        ready = [member for hold in order if now - hold.since >= MOMENT for member in hold.members]
+        if turn.page_out and ready:
+            self._paging.put_out(ready, turn.page_out, self._cgroup)
+        if self._paging.trouble and not self._told:
+            self._told = True
+            self._emit(Trouble(f"who waits cannot be put into swap: {self._paging.trouble}"))
+
+    def _cgroup(self, key: Key) -> str:
+        return self._by_pid[key[0]].cgroup if key[0] in self._by_pid else kernel.cgroup(self._proc, key[0])
+
+    # --- who is there -------------------------------------------------------------------------------------------
+
+    def _reap(self, holds: Holds, now: float) -> bool:
+        """Forgets those who have ended, and those who wait no longer by others' doing. Whether there are such."""
+        freed = False
+        for key, (hold, _) in [*self._waiting.items()]:
+            if hold.over:
+                del self._waiting[key]
+                freed = True
+                if lives(self._proc, *key):
+                    self._kept.add(key)
+        for key in [*self._over]:
+            self._drop(key)
+            freed = True
+        self._over.clear()
+        if freed:
+            holds.prune(now)
+        return freed
+
+    def _watch(self, seen: Iterable[Family]) -> None:
+        there = {job.key: job for family in seen for job in family.jobs}
+        self._kept &= there.keys()
+        for key in [key for key in self._running if key not in there or key in self._waiting]:
+            self._drop(key)
+        for key in there if self._waiting else ():
+            if key not in self._running and key not in self._waiting and len(self._running) < WATCHED:
+                try:
+                    self._running[key] = fd = os.pidfd_open(key[0])
+                except OSError:
+                    continue
+                self._wake.on(fd, partial_end(self._over, key))
+
+    def _drop(self, key: Key) -> None:
+        fd = self._running.pop(key, -1)
+        if fd >= 0:
+            self._wake.off(fd)
+            os.close(fd)
+
+    def _forget(self) -> None:
+        if self._next == float("-inf"):
+            return
+        for key in [*self._running]:
+            self._drop(key)
+        self._seen, self._members, self._by_pid, self._done, self._stall = [], {}, {}, {}, None
+        self._due, self._next, self._pause = float("-inf"), float("-inf"), FULLY
+
+
+def partial_end(over: list[Key], key: Key) -> Callable[[], None]:
+    """What is done when a job ends: it is noted."""
+    return lambda: over.append(key)
