@@ -46,8 +46,14 @@ def guard(
     *questions: tuple[Question, float], holds: Standing | None = None, snapshot: Snapshot = SNAPSHOT, **more: Any
 ) -> Any:
     ladder = SimpleNamespace(questions=lambda: list(questions), holds=holds)
-    known = {"latest": lambda age: snapshot, "left": lambda: None, "level": 0, "cycles": 4} | more
+    known = {"latest": lambda age: snapshot, "left": lambda: None, "level": 0, "cycles": 4, "turns": None} | more
     return SimpleNamespace(ladder=ladder, **known)
+
+
+def test_who_waits_for_his_turn_is_told_with_why() -> None:
+    waits = SimpleNamespace(listing=lambda now: [(7, "cc1", 3.0, "make has more than fits")])
+    found = json.loads(state(guard(holds=Standing((7, 99, "cc1", 1000, 3.0)), turns=waits)))
+    assert (found["paused"], found["turns"]) == ([[7, 99, "cc1", 1000, 3.0]], [[7, "make has more than fits"]])
 
 
 def test_all_that_there_is_to_know() -> None:

@@ -66,8 +66,9 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo(f"swap:   {size(swap.free)} of {size(swap.total)} free, which can still win {won}")
         else:
             click.echo("swap:   none")
+        waits = turns(directory) if paused else {}
         for one, _, name in paused:
-            click.echo(f"paused: {harmless(name)} (pid {one})")
+            click.echo(f"paused: {harmless(name)} (pid {one}){waits.get(one, '')}")
         for asked in questions:
             click.echo(f"asked:  question {asked['question']}: {'; '.join(cells(asked))}")
         if unknown:
@@ -93,6 +94,23 @@ def standing(runtime_dir: str | None, directory: str) -> tuple[list[tuple[int, i
     finally:
         if to:
             to.close()
+
+
+def turns(directory: str) -> dict[int, str]:
+    """By pid, since when those who wait for their turn do so, and why, in words; as far as the guard tells us."""
+    if not (is_ours(directory) and Path(directory, SOCKET).exists()):
+        return {}
+    try:
+        door = Door(directory)
+    except CannotHere:
+        return {}
+    try:
+        told = door.turns()
+    except CannotHere:
+        return {}
+    finally:
+        door.close()
+    return {pid: f", waits for its turn for {seconds:.0f} s: {harmless(why)}" for _, pid, seconds, why in told}
 
 
 def _asked(runtime_dir: str | None, directory: str) -> Guard | None:

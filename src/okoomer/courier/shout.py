@@ -138,7 +138,7 @@ def words(event: dict[str, Any]) -> str:
         return f"{who} could not be ended: {harmless(event['why'])}"
     if what == "paused" and str(event["by"]).startswith("rule "):
         return f"{who} is paused, for want of memory"
-    if what == "resumed":
+    if what == "resumed" and not str(event.get("by", "")).startswith("turns "):
         return f"{who} goes on after {event['seconds']:.0f} s"
     if what == "limited":
         return f"{who} can have {size(event['bytes'])} of memory from now on"

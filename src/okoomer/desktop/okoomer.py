@@ -157,6 +157,8 @@ class Okoomer:
         """Somebody was paused, runs again, or has a ceiling. What the person has done himself, he knows."""
         event, by = details["event"], texts.text(details, "by")
         key = f"pids {details.get('pids')}"
+        if by.startswith("turns "):
+            return  # jobs of a build come and go: nothing that anybody has to know
         if event == "paused":
             if any(asked.get("pids") == details.get("pids") for asked in self._questions.values()):
                 return  # the question says it, which is told once more

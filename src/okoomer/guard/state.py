@@ -31,8 +31,9 @@ def state(guard: Guard) -> str:
     bytes; `left`, seconds until nothing is left at the present rate, null if that is not in sight; the `level` (see
     events.model.Level); `psi_some` and `psi_full`, seconds stalled since boot, null where that is not read; of the
     guard itself `cpu` (seconds), `rss` (bytes) and `cycles`; who is `paused`, each with pid, start (clock ticks), name,
-    user and seconds; and the open `questions`, each with its fields and the seconds that are `left`. What has no room
-    is left out, the paused ones first.
+    user and seconds; of those who wait for their `turns`, if there are such, the pid and why; and the open
+    `questions`, each with its fields and the seconds that are `left`. What has no room is left out, the paused ones
+    first.
 
     Raises:
         Unreadable: Memory cannot be read, and never could.
@@ -64,7 +65,15 @@ def state(guard: Guard) -> str:
         if room < 0:
             break
         paused.append(text)
-    return f'{head}, "paused": [{", ".join(paused)}]{tail}'
+    turns: list[str] = []
+    for pid, _, _, why in guard.turns.listing(clock.monotonic()) if guard.turns else ():
+        text = to_json((pid, why[: LENGTHS[1]]))
+        room -= len(text) + 2 if turns else len(text) + len(', "turns": []')
+        if room < 0:
+            break
+        turns.append(text)
+    waits = f', "turns": [{", ".join(turns)}]' if turns else ""
+    return f'{head}, "paused": [{", ".join(paused)}]{waits}{tail}'
 
 
 def resident(statm: str) -> int:
