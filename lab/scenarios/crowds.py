@@ -132,4 +132,46 @@ END
         voices=("terminal",),
         limit_s=40,
     ),
+    Scenario(
+        name="S18",
+        title="Sixteen workers, of which six fit",
+        story="""A job of sixteen workers of 80 MiB each, which come back to what they have until their work is done:
+        8 s each where nothing is in the way. Six fit at a time, so that in turns all are done in about 26 s.""",
+        swaps=(Swap.DISK, Swap.ZRAM, Swap.NONE),
+        cast=(Part(r"job-\d+", Role.WORKER, 80), Part("build", Role.CULPRIT)),
+        act="""
+            person hog /opt/lab/build 16 80 8
+            over hog
+        """,
+        limit_s=110,
+        daemons=("none", "earlyoom", "nohang-desktop", "okoomer", "okoomer-server"),
+    ),
+    Scenario(
+        name="S18-six",
+        title="Six of them alone",
+        story="What S18 is measured by: six workers, which fit.",
+        swaps=(Swap.DISK,),
+        cast=(Part(r"job-\d+", Role.WORKER, 80), Part("build", Role.CULPRIT)),
+        act="""
+            person hog /opt/lab/build 6 80 8
+            over hog
+        """,
+        limit_s=60,
+        daemons=("none", "okoomer"),
+    ),
+    Scenario(
+        name="S18-two",
+        title="Two users, each with ten workers",
+        story="Two users build at the same time. Both are done, and neither long after the other.",
+        swaps=(Swap.DISK,),
+        cast=(Part(r"job-\d+", Role.WORKER, 80), Part("build", Role.CULPRIT)),
+        act="""
+            person first /opt/lab/build 10 80 8
+            service second /opt/lab/build 10 80 8
+            over first second
+        """,
+        voices=("first", "second"),
+        limit_s=110,
+        daemons=("none", "okoomer"),
+    ),
 )
