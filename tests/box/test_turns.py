@@ -65,7 +65,11 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def state(box: Box, pid: int) -> str:
-    return (box.proc / f"{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    """The letter that /proc has for what a process does, "" if it is gone."""
+    try:
+        return (box.proc / f"{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 class Build:
@@ -81,7 +85,7 @@ class Build:
 
     def waiting(self) -> list[int]:
         """The numbers of those who stand still."""
-        return [number for number, pid in enumerate(self.jobs) if self.lives(pid) and state(self._box, pid) == "T"]
+        return [number for number, pid in enumerate(self.jobs) if state(self._box, pid) == "T"]
 
     def lives(self, pid: int) -> bool:
         return (self._box.proc / str(pid)).exists()
@@ -118,6 +122,10 @@ def test_the_youngest_wait_and_each_goes_on_when_its_turn_comes(
     box.memory(available=40 * MIB)
     until(lambda: build.waiting() == [1, 2, 3, 4], 10)
     assert state(box, build.forker.pid) != "T"
+    status = box.spawn([OKOOMER, "status", "--runtime-dir", "/run/okoomer-0"])
+    status.wait(20)
+    waits = [line.text for line in status.lines if "has waited for its turn" in line.text]
+    assert len(waits) == JOBS - 1 and waits[0].startswith(f"job-4 ({build.jobs[4]})"), status.lines
     # One ends, and the next goes on though nothing else has changed.
     build.end(0)
     until(lambda: build.waiting() == [2, 3, 4], 5)
