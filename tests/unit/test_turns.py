@@ -176,6 +176,16 @@ def test_who_has_waited_too_long_takes_the_place_of_the_youngest_running_one() -
     assert paused(turn) == [4] and "takes its place" in turn.pause[0][2]
 
 
+def test_who_was_paused_for_its_growth_does_not_go_on_at_once_since_it_is_small_yet() -> None:
+    turns = Turns()
+    room = replace(FULL, available=130 * MIB)
+    growing = [job(number, 10, born=999.0) for number in range(1, 9)]
+    left = paused(look(turns, 0.0, room, family(*growing)))
+    assert left
+    crowd = family(*(replace(one, waiting=one.key[0] in left) for one in growing))
+    assert resumed(look(turns, 0.2, room, crowd)) == []
+
+
 def test_the_oldest_is_next_also_if_the_youngest_have_waited_longest() -> None:
     turns = Turns()
     room = replace(AMPLE, available=125 * MIB)

@@ -175,7 +175,7 @@ class Turns:
 
     def _paused(self, job: Job) -> None:
         known = self._known[job.key]
-        known.since, known.growth = self._now, 0.0
+        known.since = self._now
 
     def _resumed(self, job: Job) -> None:
         known = self._known[job.key]
@@ -317,8 +317,10 @@ class _Look:
         return self.now - self._turns._known[job.key].acted < IDLE
 
     def need(self, family: Family, job: Job) -> int:
-        """Bytes that a job lacks of what the largest had."""
-        return max(0, self._peaks[family.forker] - job.resident)
+        """Bytes that a job lacks of what the largest had; at least what it will grow by if nobody has ended yet."""
+        lacks = max(0, self._peaks[family.forker] - job.resident)
+        grows = job.waiting and not self._turns.knows(family)
+        return max(lacks, int(self._turns._known[job.key].growth * AHEAD)) if grows else lacks
 
     def _demand(self, family: Family, job: Job) -> int:
         """Bytes that a running job may still take."""
