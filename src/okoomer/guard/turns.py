@@ -49,6 +49,8 @@ TURNS = "turns "
 #: Seconds between two looks at the sizes of known jobs, while memory falls and otherwise; and between two at all
 #: processes, which take this share of the time at the most, and RARELY while nobody waits and memory does not fall.
 SOONEST, CALMLY, FULLY, SHARE, RARELY = 0.1, 0.3, 1.0, 0.05, 5.0
+#: The share of the time that they may take while memory falls.
+HASTE = 0.25
 #: The share of memory by which less is available when it falls.
 FALL = 1 / 128
 #: So many wait at once at the most, and so many of those who run are watched for their end.
@@ -108,7 +110,7 @@ class TakingTurns:
         self._by_pid: dict[int, Process] = {}
         self._stays: Callable[[Process], bool] = lambda process: True
         #: When the next look at all is due, and when the next at sizes.
-        self._due = self._next = float("-inf")
+        self._due = self._next = self._soon = float("-inf")
         self._pause = FULLY
         self._last = 0
         self._stall: tuple[float, float] | None = None
@@ -153,14 +155,16 @@ class TakingTurns:
         left = available(snapshot)
         falls = left < self._last - snapshot.memory.total * FALL
         self._last = left
-        if now >= self._due or freed:
+        # While memory falls, somebody new may be why.
+        if now >= self._due or freed or (falls and now >= self._soon):
             began = clock.monotonic()
             try:
                 self._see(rule, policy, snapshot, holds)
             except OSError:
                 self._next = now + FULLY  # they cannot be listed, which is told of already
                 return
-            cost = (clock.monotonic() - began) / SHARE
+            took = clock.monotonic() - began
+            cost, self._soon = took / SHARE, now + took / HASTE
             idle = not (self._waiting or falls)
             self._pause = max(min(RARELY, 2 * self._pause) if idle else FULLY, cost)
             self._due = now + self._pause
