@@ -1,6 +1,7 @@
 """This checkout's okoomer, under the unit that it ships."""
 
 import shlex
+from pathlib import Path
 
 from tests.vm import daemon
 from tests.vm.job import File
@@ -9,7 +10,8 @@ from .model import Daemon, Setting, guest_files, heard, setup, start
 
 UNIT = "okoomer.service"
 LIBRARY = "/opt/okoomer/lib"
-POLICY = "/etc/okoomer/lab.toml"
+PLACE = "/etc/okoomer"
+POLICY = f"{PLACE}/lab.toml"
 
 RECORD = r'"event": "chosen", .*?"reason": "(?P<why>[^"]+)", .*?"name": "(?P<victim>[^"]+)"'
 
@@ -32,22 +34,33 @@ print(stall.sub(scaled, policy), end="")
 """
 
 
-def _okoomer(name: str, preset: str) -> Daemon:
+CROWDED = Path(__file__).parents[2] / "deploy" / "policy" / "crowded.toml"
+
+
+def _okoomer(name: str, preset: str, more: Path | None = None) -> Daemon:
     lines = f"""\
 if [ -n "$setting" ]; then
-    mkdir -p {POLICY.rpartition("/")[0]}
+    mkdir -p {PLACE}
     python3 -c {shlex.quote(SCALE)} {LIBRARY}/okoomer/policy/presets/{preset}.toml "$setting" >{POLICY}
     change /etc/systemd/system/{UNIT}.d/lab.conf '--policy {preset}' '--policy {POLICY}'
     systemctl daemon-reload
 fi
 """
+    added = ""
+    if more:
+        added = f" and {more.stem}.toml behind it"
+        lines = f"""\
+cat {LIBRARY}/okoomer/policy/presets/{preset}.toml {PLACE}/{more.name} >{POLICY}
+change /etc/systemd/system/{UNIT}.d/lab.conf '--policy {preset}' '--policy {POLICY}'
+systemctl daemon-reload
+"""
     return Daemon(
         name=name,
-        title=f"okoomer, {preset}",
-        settings=f"This checkout, under its own unit, with the preset {preset}.",
+        title=f"okoomer, {preset}{added}",
+        settings=f"This checkout, under its own unit, with the preset {preset}{added}.",
         unit=UNIT,
         packages=("python3",),
-        files=lambda: _files(preset),
+        files=lambda: (*_files(preset), *((File(f"{PLACE}/{more.name}", more),) if more else ())),
         setup=setup(lines, UNIT),
         # It tells systemd when it is ready.
         start=start(UNIT, f"systemctl --quiet is-active {UNIT}"),
@@ -60,3 +73,4 @@ fi
 OKOOMER = _okoomer("okoomer", "desktop")
 OKOOMER_SERVER = _okoomer("okoomer-server", "server")
 OKOOMER_CONTAINERS = _okoomer("okoomer-containers", "containers")
+OKOOMER_TURNS = _okoomer("okoomer-turns", "desktop", CROWDED)

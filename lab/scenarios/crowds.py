@@ -144,7 +144,7 @@ END
             over hog
         """,
         limit_s=110,
-        daemons=("none", "earlyoom", "nohang-desktop", "okoomer", "okoomer-server"),
+        daemons=("none", "earlyoom", "nohang-desktop", "okoomer", "okoomer-turns"),
     ),
     Scenario(
         name="S18-six",
@@ -157,7 +157,7 @@ END
             over hog
         """,
         limit_s=60,
-        daemons=("none", "okoomer"),
+        daemons=("none", "okoomer-turns"),
     ),
     Scenario(
         name="S18-two",
@@ -172,6 +172,6 @@ END
         """,
         voices=("first", "second"),
         limit_s=110,
-        daemons=("none", "okoomer"),
+        daemons=("none", "okoomer-turns"),
     ),
 )

@@ -57,6 +57,18 @@ def test_what_is_in_swap_counts_and_is_told_apart() -> None:
     assert [(job.size, job.resident) for job in family.jobs][1] == (90 * MIB, 60 * MIB)
 
 
+def test_only_what_is_alike_takes_turns_and_of_several_kinds_the_one_that_holds_most() -> None:
+    def started(*names: str, waiting: tuple[int, ...] = ()) -> list[list[int]]:
+        workers = [worker(40 + n, name=name, mib=200 - n) for n, name in enumerate(names)]
+        return [pids(family) for family in found([INIT, SHELL, MAKE, *workers], waiting=waiting)]
+
+    assert started("mysqld", "nginx", "chrome") == []
+    assert started("job-1", "job-2", "job-13") == [[40, 41, 42]]
+    assert started("cc1", "ld", "cc1", "ld", "cc1") == [[40, 42, 44]]
+    # Who waits already goes on taking turns.
+    assert started("cc1", "ld", "cc1", "ld", "cc1", waiting=(41,)) == [[41, 43]]
+
+
 def test_of_forkers_below_each_other_the_lowest_count() -> None:
     inner = [Process(21 + n, 20, "make", 3.0 + n) for n in range(2)]
     workers = [worker(40 + n, 21 + n % 2) for n in range(6)]

@@ -1,18 +1,21 @@
-"""The step `turns`: how it is written, what it means for other rules, and what the presets make of it."""
+"""The step `turns`: how it is written, what it means for other rules, and where it begins behind a preset."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from okoomer.guard.launch import pauses
 from okoomer.policy.choose import level_of
 from okoomer.policy.engine import FIRED, Engine
-from okoomer.policy.language import load, parse
+from okoomer.policy.language import PRESETS, parse
 from okoomer.policy.source import PolicyError
 from okoomer.policy.write import text_of
 from tests.unit.test_presets import machine
 
 GIB = 1024**3
+RULE = Path(__file__).parents[2] / "deploy" / "policy" / "crowded.toml"
 
 
 def rules(steps: str) -> str:
@@ -43,8 +46,8 @@ def test_what_is_written_is_read_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["desktop", "server"])
-def test_the_presets_take_turns_long_before_anybody_stalls_and_before_any_rule_that_kills(name: str) -> None:
-    policy = load(name)
+def test_behind_a_preset_they_begin_long_before_anybody_stalls_and_before_any_rule_that_kills(name: str) -> None:
+    policy = parse(PRESETS[name].read_text() + RULE.read_text(), "x")
     (rule,) = [rule for rule in policy.rules if rule.takes_turns]
     for total in (GIB, 8 * GIB, 32 * GIB):
         level = level_of(rule.when, total)

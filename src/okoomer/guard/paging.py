@@ -8,7 +8,7 @@ the cgroup that it belongs to is told to give up as much (memory.reclaim), which
 
 from __future__ import annotations
 
-import os
+import posix as os
 from _thread import start_new_thread
 from errno import EINVAL, ENOMEM
 from time import sleep

@@ -5,7 +5,7 @@ whomever that ends or lets go on is none of its business any more, and while an 
 
 from __future__ import annotations
 
-import os
+import posix as os
 
 from okoomer.events.model import Refused, Trouble
 from okoomer.guard.jobs import by_job, each, key_of, private, worked
@@ -290,7 +290,7 @@ class TakingTurns:
             return
         stays = self._stays
         unit = [root, *descendants(self._proc, [root.pid], {root.pid}, frozenset(), stays)]
-        hold = holds.pause(TURNS + rule.name, job.name, unit, "", 0, family.user, now, stays, tell)
+        hold = holds.pause(TURNS + rule.name, job.name, unit, "", 0, family.user, now, stays, emit=tell)
         if hold is None:
             self._kept.add(job.key)  # it stands still already by somebody's wish, or cannot be stopped
             return

@@ -6,6 +6,10 @@ forkers that lie below each other the lowest count: what they have started are t
 together, or starts everything else, is no forker, and whoever holds such a one is no job; nor is who was given another
 oom_score_adj than its forker, as browsers give it to their tabs: it has an order of its own. Nor is a copy of its
 forker, as a server makes them of itself, or a browser: they hold what others wait for, and do not come to an end.
+
+Only what is alike says of each other what it will need, and comes to an end as the others do. So of what one forker has
+started the jobs are those of one name, numbers at its end aside: a script that has started a database, a server and a
+browser is nobody's build.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 
 #: A script may well start scripts as its jobs.
 SHELLS = ("sh", "bash", "dash", "zsh", "ksh", "fish")
+#: What counts the jobs at the end of their names.
+NUMBERS = "0123456789"
 #: So many large ones side by side are a family.
 SEVERAL = 2
 #: A job that holds less than this share of memory is left alone, or than these bytes, whichever applies.
@@ -102,7 +108,7 @@ def families(
             apart.add(process.pid)
         if fixed:
             continue
-        by_user: dict[int, list[Job]] = {}
+        alike: dict[int, dict[str, list[Job]]] = {}
         for child in children:
             waits = key(child) in waiting
             large = held[child.pid][0] >= least or waits
@@ -111,14 +117,21 @@ def families(
                 whose = users[child.pid] or {child.user}
                 job = Job(key(child), child.name, child.started, *held[child.pid], True, waits, key(child) in kept)
                 if len(whose) == 1:
-                    by_user.setdefault(whose.pop(), []).append(job)
-        for user, jobs in by_user.items():
+                    named = alike.setdefault(whose.pop(), {})
+                    named.setdefault(child.name.rstrip(NUMBERS), []).append(job)
+        for user, named in alike.items():
+            jobs = max(named.values(), key=_weight)
             some = any(job.waiting for job in jobs)
             if some or (len(jobs) >= SEVERAL and sum(job.size for job in jobs) >= total * MATTERS):
                 jobs.sort(key=lambda job: (job.born, job.key))
                 found.append(Family(key(process), process.name, user, tuple(jobs)))
                 apart.add(process.pid)
     return found
+
+
+def _weight(jobs: list[Job]) -> tuple[bool, int]:
+    """Which of several kinds of jobs takes turns: one that does so already, else the one that holds most."""
+    return any(job.waiting for job in jobs), sum(job.size for job in jobs)
 
 
 def _leaves_first(by_pid: dict[int, Process], below: dict[int, list[Process]]) -> list[Process]:
