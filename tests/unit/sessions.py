@@ -156,8 +156,9 @@ class Okoomer(Peer):
 
     name, path = "org.okoomer.Okoomer1", "/org/okoomer/Okoomer1"
 
-    def __init__(self, address: str = "SYSTEM") -> None:
-        self.questions: dict[int, dict[str, Any]] = {}
+    def __init__(self, address: str = "SYSTEM", questions: dict[int, dict[str, Any]] | None = None) -> None:
+        # Those that are open already: an agent asks for them as soon as the name has an owner.
+        self.questions = questions or {}
         self.history: list[str] = []
         self.refusal = ""
         super().__init__(address)

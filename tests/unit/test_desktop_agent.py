@@ -182,11 +182,10 @@ def test_okoomers_courier_may_come_late_and_again(
     finally:
         first.close()
     until(lambda: not server.shown)
-    second = Okoomer(system.address)
+    second = Okoomer(system.address, {3: question()})
     try:
-        second.questions[3] = question()
         until(lambda: server.shown)
-        assert second.called("Attend")
+        until(lambda: second.called("Attend"))
     finally:
         second.close()
 
@@ -202,9 +201,8 @@ def test_a_system_bus_that_was_started_anew_is_joined_again(
             okoomer.close()
         system.stop()
         system.start()
-    okoomer = Okoomer(system.address)
+    okoomer = Okoomer(system.address, {3: question()})
     try:
-        okoomer.questions[3] = question()
         until(lambda: server.shown)
     finally:
         okoomer.close()
