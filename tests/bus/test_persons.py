@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
@@ -58,15 +59,14 @@ def gdbus(member: str, *words: str, user: int = 0) -> subprocess.CompletedProces
 
 
 def refused(*words: str, user: int) -> str:
-    """What a call by GLib's tool fails with, "" if it does not. One may only ask so often in a second."""
-    told: list[str] = []
-
-    def answered() -> bool:
-        told.append(gdbus(*words, user=user).stderr)
-        return "Error.Busy" not in told[-1]
-
-    until(answered)
-    return told[-1]
+    """What a call by GLib's tool fails with, "" if it does not. One may only ask so often in a second, and whoever asks
+    again at once uses up what he may."""
+    for _ in range(20):
+        told = gdbus(*words, user=user).stderr
+        if "Error.Busy" not in told:
+            break
+        time.sleep(0.3)
+    return told
 
 
 def ready() -> None:

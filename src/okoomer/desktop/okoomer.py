@@ -165,7 +165,10 @@ class Okoomer:
             if by != f"user {self._user}":
                 acting = self._acting.get(by.removeprefix("rule "), {})
                 self._passing(key, texts.result(details, acting))
-        elif event == "limited" or self._screen.shows(key):
+        elif event == "limited":
+            # With a key of its own: that it runs again is told next, and is no news then.
+            self._passing(f"ceiling {details.get('pids')}", texts.result(details, {}))
+        elif self._screen.shows(key):
             self._passing(key, texts.result(details, {}))
 
     def _passing(self, key: str, told: tuple[str, str]) -> None:
