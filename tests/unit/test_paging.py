@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.facts import Process
-from okoomer.guard.jobs import by_job, each, key_of, private, worked
-from okoomer.guard.paging import Paging, resident
-from okoomer.kernel.process import ticks
+from okoomer.guard.jobs import by_job, each, key_of
+from okoomer.guard.paging import Paging
+from okoomer.kernel.process import private, resident, ticks, worked
 from okoomer.kernel.syscalls import MADV_PAGEOUT, process_madvise, touch
 from okoomer.policy.jobs import Family, Job
 from okoomer.record import replace

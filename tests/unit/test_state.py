@@ -13,8 +13,9 @@ import pytest
 from okoomer.events.model import END, LIMIT, RESUME, Question
 from okoomer.facts import Memory, Pressure, Snapshot, Stall, Swap
 from okoomer.guard import state as module
-from okoomer.guard.state import AGE, ROOM, TOLD_PIDS, resident, state
+from okoomer.guard.state import AGE, ROOM, TOLD_PIDS, state
 from okoomer.kernel import clock
+from okoomer.kernel.process import resident
 from okoomer.record import replace
 from tests.unit.strategies import GIB, cases
 from tests.unit.test_level import RULES
@@ -60,7 +61,7 @@ def test_all_that_there_is_to_know() -> None:
     asked = guard((ASKED, 12.3456), holds=Standing((7, 99, "make", 1000, 3.00049)), level=100, left=lambda: 41.5)
     found = json.loads(state(asked))
     assert 0 < found.pop("cpu") <= time.process_time()
-    assert found.pop("rss") == pytest.approx(resident("/proc/self/statm"), rel=0.5)
+    assert found.pop("rss") == pytest.approx(resident("/proc", "self"), rel=0.5)
     fields = dict(zip(ASKED._fields, ASKED, strict=True))
     assert found == {
         "available": GIB,
@@ -85,11 +86,12 @@ def test_what_is_not_read_here_is_null(pressure: Pressure | None, some: float | 
 
 
 def test_the_resident_size_is_none_where_nobody_can_say(tmp_path: Path) -> None:
-    assert resident(f"{tmp_path}/statm") == 0
-    (tmp_path / "statm").write_text("9 x")
-    assert resident(f"{tmp_path}/statm") == 0
-    (tmp_path / "statm").write_text("9 3 1 0 0 0 0\n")
-    assert resident(f"{tmp_path}/statm") == 3 * os.sysconf("SC_PAGE_SIZE")
+    (tmp_path / "7").mkdir()
+    assert resident(str(tmp_path), 7) == 0
+    (tmp_path / "7/statm").write_text("9 x")
+    assert resident(str(tmp_path), 7) == 0
+    (tmp_path / "7/statm").write_text("9 3 1 0 0 0 0\n")
+    assert resident(str(tmp_path), 7) == 3 * os.sysconf("SC_PAGE_SIZE")
 
 
 @cases(500)

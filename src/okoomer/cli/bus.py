@@ -54,6 +54,10 @@ class Bus:
             found.append({"question": number, **details, "left": max(0.0, until - time.time()) if until else None})
         return found
 
+    def turns(self) -> dict[int, tuple[float, str]]:
+        """Who waits for his turn: that is not told on the bus."""
+        return {}
+
     def paused(self) -> list[tuple[int, int, str]]:
         """Who stands still as far as okoomer remembers."""
         (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))

@@ -59,11 +59,11 @@ class Door:
         """Who stands still: pid, start time in ticks, and name."""
         return [(pid, start, str(name)) for pid, start, name, *_ in self._state()["paused"]]
 
-    def turns(self) -> list[tuple[str, int, float, str]]:
-        """Who waits for his turn: name, pid, seconds, and why."""
+    def turns(self) -> dict[int, tuple[float, str]]:
+        """Of those who stand still, by pid, who waits for his turn: for so many seconds, and why."""
         state = self._state()
-        known = {pid: (str(name), float(seconds)) for pid, _, name, _, seconds in state["paused"]}
-        return [(*_of(known, pid), str(why)) for pid, why in state.get("turns", ())]
+        since = {pid: float(seconds) for pid, _, _, _, seconds in state["paused"]}
+        return {pid: (since.get(pid, 0.0), str(why)) for pid, why in state.get("turns", ())}
 
     def answer(self, question: int, word: str, ceiling: int) -> tuple[str, str]:
         """Answers a question; the status and what there is to say about it."""
@@ -105,8 +105,3 @@ class Door:
             raise CannotHere(f"{self._path}: this is no guard's door") from error
         except OSError as error:
             raise CannotHere(f"{self._path}: {error.strerror}") from error
-
-
-def _of(known: dict[int, tuple[str, float]], pid: int) -> tuple[str, int, float]:
-    name, seconds = known.get(pid, ("?", 0.0))
-    return name, pid, seconds

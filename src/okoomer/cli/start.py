@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from okoomer.guard.launch import ASKED, Options, launch, needs_child, pauses
+from okoomer.guard.launch import ASKED, Options, launch, pauses
 from okoomer.record import replace
 
 TYPE_CHECKING = False
@@ -50,7 +50,7 @@ def start(
                 print(
                     f"okoomer: if the guard is killed, whoever is paused waits for the next one: {why}", file=sys.stderr
                 )
-        if services is not None or (needs_child(policy) if apart else policy.runs):
+        if services is not None or (policy.needs_rights if apart else policy.runs):
             options = _with_courier(options, place, listener, services, apart)
         if options.watcher >= 0:
             os.set_inheritable(options.watcher, True)

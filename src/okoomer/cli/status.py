@@ -48,7 +48,7 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     time.sleep(1.0)
     snapshot = sense.snapshot()
     decision = decider.decide(LIVE, snapshot, always=True)
-    paused, questions, unknown = standing(runtime_dir, directory)
+    paused, waits, questions, unknown = standing(runtime_dir, directory)
     if as_json:
         seen = json.loads(to_json(snapshot))
         answer = {"guard": pid, "policy": source, "snapshot": seen, "now": decide.as_json(decision)}
@@ -66,7 +66,6 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo(f"swap:   {size(swap.free)} of {size(swap.total)} free, which can still win {won}")
         else:
             click.echo("swap:   none")
-        waits = turns(directory) if paused else {}
         for one, _, name in paused:
             click.echo(f"paused: {harmless(name)} (pid {one}){waits.get(one, '')}")
         for asked in questions:
@@ -78,8 +77,11 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     ctx.exit(0 if pid else NO)
 
 
-def standing(runtime_dir: str | None, directory: str) -> tuple[list[tuple[int, int, str]], list[dict[str, Any]], str]:
-    """Who is paused and what is asked, as reach.Guard has it; and why that is not known, "" if it is.
+def standing(
+    runtime_dir: str | None, directory: str
+) -> tuple[list[tuple[int, int, str]], dict[int, str], list[dict[str, Any]], str]:
+    """Who is paused, why those wait who wait for their turn, in words by pid, and what is asked, as reach.Guard has it;
+    and why that is not known, "" if it is.
 
     Args:
         runtime_dir: The directory that was named.
@@ -88,29 +90,18 @@ def standing(runtime_dir: str | None, directory: str) -> tuple[list[tuple[int, i
     to = None
     try:
         to = _asked(runtime_dir, directory)
-        return (to.paused(), to.questions(), "") if to else ([], [], "")
+        if to is None:
+            return [], {}, [], ""
+        waits = {
+            pid: f", waits for its turn for {seconds:.0f} s: {harmless(why)}"
+            for pid, (seconds, why) in to.turns().items()
+        }
+        return to.paused(), waits, to.questions(), ""
     except CannotHere as error:
-        return [], [], error.format_message()
+        return [], {}, [], error.format_message()
     finally:
         if to:
             to.close()
-
-
-def turns(directory: str) -> dict[int, str]:
-    """By pid, since when those who wait for their turn do so, and why, in words; as far as the guard tells us."""
-    if not (is_ours(directory) and Path(directory, SOCKET).exists()):
-        return {}
-    try:
-        door = Door(directory)
-    except CannotHere:
-        return {}
-    try:
-        told = door.turns()
-    except CannotHere:
-        return {}
-    finally:
-        door.close()
-    return {pid: f", waits for its turn for {seconds:.0f} s: {harmless(why)}" for _, pid, seconds, why in told}
 
 
 def _asked(runtime_dir: str | None, directory: str) -> Guard | None:

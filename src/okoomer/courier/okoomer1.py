@@ -10,7 +10,7 @@ from okoomer.bus.quota import Share
 from okoomer.bus.service import Call, Interface, sayable
 from okoomer.courier.details import NEVER, details, number, question
 from okoomer.courier.parse import fields_of
-from okoomer.events.model import END, LIMIT, NORMAL, PAUSE, RESUME
+from okoomer.events.model import BY_RULE, END, LIMIT, NORMAL, PAUSE, RESUME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Okoomer1:
         elif name in ACTED and (name != "recovered" or self._did(event)):
             self._emit("Acted", "a{sv}", details(event))
         if name in ("signalled", "paused"):
-            self._done.add(str(event.get("rule") or event.get("by", "")).removeprefix("rule "))
+            self._done.add(str(event.get("rule") or event.get("by", "")).removeprefix(BY_RULE))
 
     def lost(self, now: float) -> None:
         """The guard is gone, and whatever it asked."""

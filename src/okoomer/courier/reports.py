@@ -3,10 +3,10 @@ only."""
 
 from __future__ import annotations
 
-from _socket import SO_PEERCRED, SOL_SOCKET, socket
-from _struct import unpack
+from _socket import socket
 from select import POLLIN
 
+from okoomer.courier.gate import user_of
 from okoomer.courier.managed import Board, Nonsense, changes_of
 from okoomer.courier.varlink import Broken, Line
 from okoomer.say import Once
@@ -80,7 +80,7 @@ class Reports:
             return  # who knocked has gone
         connection = socket(fileno=fd)
         connection.setblocking(False)
-        _pid, user, _group = unpack("3i", connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
+        user = user_of(connection)
         mine = [reporter for reporter in self._reporters if reporter.user == user]
         if len(mine) >= EACH:
             # Who comes back without having said farewell is the one that counts.

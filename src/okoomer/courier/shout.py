@@ -9,6 +9,7 @@ from time import monotonic
 from okoomer.courier.services import AUTO, NEVER
 from okoomer.courier.words import Spaced
 from okoomer.events.markup import escape
+from okoomer.events.model import BY_RULE, BY_TURNS, IN_SIGHT
 from okoomer.events.text import harmless, some_pids
 from okoomer.events.unanswered import unanswered
 from okoomer.units import size
@@ -26,8 +27,6 @@ PATH, INTERFACE, MEMBER = "/", "net.nuetzlich.SystemNotifications", "Notify"
 WAITING, PATIENCE = 32, 30.0
 #: Warnings of which nothing comes are told so many seconds apart.
 WARNINGS = 30.0
-#: Seconds beyond which nobody can see what comes.
-IN_SIGHT = 24 * 3600.0
 
 
 class SystemNotifications:
@@ -136,9 +135,9 @@ def words(event: dict[str, Any]) -> str:
         return f"{who} was ended, for want of memory{back}"
     if what == "stuck":
         return f"{who} could not be ended: {harmless(event['why'])}"
-    if what == "paused" and str(event["by"]).startswith("rule "):
+    if what == "paused" and str(event["by"]).startswith(BY_RULE):
         return f"{who} is paused, for want of memory"
-    if what == "resumed" and not str(event.get("by", "")).startswith("turns "):
+    if what == "resumed" and not str(event.get("by", "")).startswith(BY_TURNS):
         return f"{who} goes on after {event['seconds']:.0f} s"
     if what == "limited":
         return f"{who} can have {size(event['bytes'])} of memory from now on"

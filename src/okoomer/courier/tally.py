@@ -7,6 +7,7 @@ from okoomer.events.model import (
     ANSWERED,
     BY_KERNEL,
     BY_LIMIT,
+    BY_USER,
     END,
     GONE,
     LATE,
@@ -161,7 +162,7 @@ class Tally:
         """Why somebody is acted upon, and his cgroup: as it was told when he was chosen, or by the event itself."""
         pids = event.get("pids") or event.get("lost") or [event.get("pid")]
         cgroup = str(event.get("cgroup") or "")
-        if str(event.get("by", "")).startswith("user "):
+        if str(event.get("by", "")).startswith(BY_USER):
             return "user", cgroup
         for _, chosen, reason, path in self._chosen:
             if any(pid in chosen for pid in pids):

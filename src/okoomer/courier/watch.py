@@ -6,11 +6,10 @@ should give back memory that it can do without (https://systemd.io/PRESSURE/).
 
 from __future__ import annotations
 
-from _socket import AF_UNIX, MSG_DONTWAIT, SO_PEERCRED, SO_SNDBUF, SOL_SOCKET, socket
-from _struct import unpack
+from _socket import AF_UNIX, MSG_DONTWAIT, SO_SNDBUF, SOL_SOCKET, socket
 from select import POLLERR, POLLHUP, POLLIN, POLLNVAL
 
-from okoomer.courier.gate import Gate
+from okoomer.courier.gate import Gate, user_of
 from okoomer.events.model import LOW, NORMAL
 from okoomer.say import Once
 
@@ -113,7 +112,7 @@ class Watch:
 
     def _welcome(self, line: socket) -> None:
         line.setsockopt(SOL_SOCKET, SO_SNDBUF, ROOM)
-        _pid, user, _group = unpack("3i", line.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
+        user = user_of(line)
         mine = sum(watcher.user == user for watcher in self._watchers.values())
         if len(self._watchers) >= MOST or mine >= EACH:
             whose = "programs" if len(self._watchers) >= MOST else f"programs of user {user}"

@@ -14,7 +14,7 @@ from jeepney import (  # type: ignore[import-untyped]
 )
 
 from okoomer.desktop import texts
-from okoomer.events.model import LIMIT
+from okoomer.events.model import BY_RULE, BY_TURNS, BY_USER, LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,13 +157,13 @@ class Okoomer:
         """Somebody was paused, runs again, or has a ceiling. What the person has done himself, he knows."""
         event, by = details["event"], texts.text(details, "by")
         key = f"pids {details.get('pids')}"
-        if by.startswith("turns "):
+        if by.startswith(BY_TURNS):
             return  # jobs of a build come and go: nothing that anybody has to know
         if event == "paused":
             if any(asked.get("pids") == details.get("pids") for asked in self._questions.values()):
                 return  # the question says it, which is told once more
-            if by != f"user {self._user}":
-                acting = self._acting.get(by.removeprefix("rule "), {})
+            if by != f"{BY_USER}{self._user}":
+                acting = self._acting.get(by.removeprefix(BY_RULE), {})
                 self._passing(key, texts.result(details, acting))
         elif event == "limited":
             # With a key of its own: that it runs again is told next, and is no news then.

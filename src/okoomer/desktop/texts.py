@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import localtime, strftime
 
 from okoomer.events.markup import unescape
-from okoomer.events.model import END, LIMIT, PAUSE, RESUME
+from okoomer.events.model import END, IN_SIGHT, LIMIT, PAUSE, RESUME
 from okoomer.events.text import harmless
 from okoomer.events.unanswered import unanswered
 from okoomer.record import Record
@@ -28,8 +28,6 @@ DEFAULT = "default"
 NAME, SENTENCE = 40, 200
 #: So many ends are told in one notification, with a line for each.
 LINES = 5
-#: Seconds beyond which nobody can see what comes.
-IN_SIGHT = 24 * 3600.0
 
 
 class Note(Record):

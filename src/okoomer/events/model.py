@@ -39,6 +39,10 @@ class RuleChanged(Record):
     target: str = ""
 
 
+#: Seconds until nothing is left beyond which nobody can see what comes.
+IN_SIGHT = 24 * 3600.0
+
+
 class Warned(Record):
     """A rule's step `warn`. Who it is about, where that is known: the next to go, or who grows most (`pid` 0 and
     `user` -1 where nobody is); `left` are the seconds until nothing is left at the present rate, None if that is not
@@ -112,10 +116,14 @@ class Closed(Record):
     user: int = -1
 
 
+#: How `by` of Paused and Resumed begins: what follows is the name of a rule, that of one that has jobs wait for their
+#: turn, or the number of a user who wished it.
+BY_RULE, BY_TURNS, BY_USER = "rule ", "turns ", "user "
+
+
 class Paused(Record):
-    """Processes stand still from now on: `by` is "rule NAME", "turns NAME" where a
-    rule has them wait for their turn, or "user UID". `frozen` is whether it is their cgroup that
-    stands still. `lost` are as in Signalled."""
+    """Processes stand still from now on: `by` says by whose wish. `frozen` is whether it is their cgroup that stands
+    still. `lost` are as in Signalled."""
 
     by: str
     name: str

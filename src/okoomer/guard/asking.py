@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from okoomer.events.model import ANSWERED, END, LIMIT, PAUSE, RESUME
+from okoomer.events.model import ANSWERED, BY_USER, END, LIMIT, PAUSE, RESUME
 from okoomer.guard.act import STRENGTH
 from okoomer.guard.passed import PassedOver
 from okoomer.guard.question import DENIED, OK, REFUSED, Questions
@@ -143,7 +143,7 @@ class Asking:
             if not self.says(act, user):
                 return DENIED
         if word == PAUSE:
-            if not self.pause(act, f"user {user}", now):
+            if not self.pause(act, f"{BY_USER}{user}", now):
                 return REFUSED
             self._reach.renew(act)  # with those who were born while it was stopped
             self.questions.now(paused=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import posix as os
 from errno import EALREADY, EPERM
 
-from okoomer.events.model import Paused, Resumed
+from okoomer.events.model import BY_USER, Paused, Resumed
 from okoomer.guard.paused import Left, Note
 from okoomer.guard.scan import look
 from okoomer.guard.stop import Patience, lives, parents_first, stop, thaw, wake
@@ -35,8 +35,6 @@ ROUNDS = 2
 NEWBORN = 0.5
 #: So many holds at once: those of persons, and one of a rule, which finds room whatever persons do.
 PERSONS, MOST = 255, 256
-#: How `by` begins where a person wishes it.
-USER = "user "
 
 #: A process: pid and start time in clock ticks.
 Key = tuple[int, int]
@@ -117,7 +115,7 @@ class Holds:
         """Has a unit stand still, and tells of it; None if nobody could be stopped.
 
         Args:
-            by: "rule NAME", "turns NAME" or "user UID".
+            by: As in events.model.Paused.
             processes: The unit; if it is a cgroup, those that are known of it.
             cgroup, inode: The unit is this whole cgroup; "" and 0 if it is these processes only.
             user: Whose processes they are, -1 if of several.
@@ -127,7 +125,7 @@ class Holds:
                 become somebody else's since; who stands still becomes nothing any more.
             emit: Takes the event, if there is no time to tell it now.
         """
-        if len(self._holds) >= (PERSONS if by.startswith(USER) else MOST):
+        if len(self._holds) >= (PERSONS if by.startswith(BY_USER) else MOST):
             return None
         hold = Hold(by, name, (), user, cgroup, inode, now)
         wanted = [process.pid for process in processes]
@@ -327,7 +325,7 @@ class Holds:
 
     def of_persons(self, by: str = "") -> int:
         """How many processes stand still since persons wish it, or this one does, each as often as it is held."""
-        meant = [hold for hold in self._holds if (hold.by == by if by else hold.by.startswith(USER))]
+        meant = [hold for hold in self._holds if (hold.by == by if by else hold.by.startswith(BY_USER))]
         return sum(len(hold.members) for hold in meant)
 
     def listing(self, now: float | None = None) -> tuple[tuple[int, int, str, int, float], ...]:

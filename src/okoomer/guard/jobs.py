@@ -1,9 +1,8 @@
-"""What can be seen of jobs from one look to the next: their processes, sizes, and whether they do anything."""
+"""What can be seen of jobs from one look to the next: who they are, and which processes belong to them."""
 
 from __future__ import annotations
 
 from okoomer.kernel import process as kernel
-from okoomer.kernel.files import read
 from okoomer.record import replace
 
 TYPE_CHECKING = False
@@ -35,21 +34,3 @@ def by_job(seen: Iterable[Family], processes: Mapping[int, Process]) -> dict[Key
 def key_of(process: Process) -> Key:
     """A process by pid and start time in clock ticks."""
     return process.pid, round(process.started * kernel.TICKS)
-
-
-def worked(proc: str, pid: int) -> int:
-    """A figure that changes when a process does anything: CPU time in ticks, and faults that had to wait."""
-    try:
-        fields = read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
-        return int(fields[9]) + int(fields[11]) + int(fields[12])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def private(proc: str, pid: int) -> int:
-    """The resident bytes of a process that are its own, 0 if it is gone."""
-    try:
-        fields = read(f"{proc}/{pid}/statm", 128).split()
-        return max(0, int(fields[1]) - int(fields[2])) * kernel.PAGE
-    except (OSError, ValueError, IndexError):
-        return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import posix as os
 
-from okoomer.events.model import END, GONE, LATE, OVER, PAUSE, STOPPED, URGENT, Died, Ran, Recovered, Stuck
+from okoomer.events.model import BY_RULE, END, GONE, LATE, OVER, PAUSE, STOPPED, URGENT, Died, Ran, Recovered, Stuck
 from okoomer.facts import Cgroup
 from okoomer.guard.act import STRENGTH, TOLD, Act
 from okoomer.guard.asking import Asking, asks
@@ -302,7 +302,7 @@ class Ladder:
 
     def _stand(self, act: Act, step: Step, now: float) -> None:
         """Has the unit stand still, or asks what is to become of it; its death is noticed meanwhile."""
-        paused = step.kind == "ask" or self.asking.pause(act, f"rule {act.rule.name}", now)
+        paused = step.kind == "ask" or self.asking.pause(act, BY_RULE + act.rule.name, now)
         if not paused:
             self._climb(act, now)
             return

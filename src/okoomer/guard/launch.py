@@ -92,17 +92,6 @@ def is_compiled() -> bool:
         return False
 
 
-def needs_child(policy: Policy) -> bool:
-    """Whether a policy wants what only a courier with the guard's own rights can do, however many others there are:
-    commands of an act, commands as somebody else, units of systemd."""
-    return bool(
-        any(hook.user for hook in policy.hooks)
-        or policy.instead
-        or policy.managed
-        or any(rule.instead or any(step.kind in ("run", "prekill") for step in rule.steps) for rule in policy.rules)
-    )
-
-
 def pauses(policy: Policy) -> bool:
     """Whether a policy has anybody stand still."""
     return any(step.kind in ("pause", "ask", "turns") for rule in policy.rules for step in rule.steps)

@@ -18,6 +18,7 @@ from okoomer.kernel import control
 from okoomer.kernel.cgroup import mount
 from okoomer.kernel.clock import monotonic
 from okoomer.kernel.files import number_after, read
+from okoomer.kernel.process import PAGE, resident
 from okoomer.kernel.syscalls import MADV_PAGEOUT, MADV_WILLNEED, process_madvise, set_name, touch
 
 TYPE_CHECKING = False
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     Key = tuple[int, int]
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 #: Bytes and seconds in one go, so that what has become wrong meanwhile is not done.
 AT_ONCE, SECONDS = 64 << 20, 1.0
 #: Bytes that may be on their way to a disk before the next are sent after them, and seconds between two looks at that.
@@ -207,11 +207,3 @@ def own(maps: bytes) -> Iterator[tuple[int, int]]:
             yield int(start, 16), int(end, 16)
         except ValueError:
             continue
-
-
-def resident(proc: str, pid: int) -> int:
-    """The resident bytes of a process, 0 if it is gone."""
-    try:
-        return int(read(f"{proc}/{pid}/statm", 128).split()[1]) * PAGE
-    except (OSError, ValueError, IndexError):
-        return 0

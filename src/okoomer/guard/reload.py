@@ -11,7 +11,7 @@ import posix as os
 import sys
 
 from okoomer.events import model
-from okoomer.guard.launch import ASKED, keep, needs_child, options_of
+from okoomer.guard.launch import ASKED, keep, options_of
 from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.kernel import clock
 
@@ -88,7 +88,7 @@ class Reloads:
             guard.door.configure(policy, options.place)
         if guard.link and guard.link.alive:
             guard.link.configure(policy, options.place)
-        elif guard.door and needs_child(policy):
+        elif guard.door and policy.needs_rights:
             lack = "there is no courier of the guard's own user, for commands of an act and as others: start it anew"
             self._emit(model.Trouble(lack))
         elif policy.runs and not guard.door:

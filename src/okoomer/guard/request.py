@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import posix as os
 
-from okoomer.events.model import END, LIMIT, PAUSE, RESUME
+from okoomer.events.model import BY_USER, END, LIMIT, PAUSE, RESUME
 from okoomer.guard.question import BAD, DENIED, NONE, OK, REFUSED
 from okoomer.guard.scan import add_ancestors, look, with_all
 from okoomer.guard.sense import Unreadable
@@ -141,7 +141,7 @@ class Requests:
     # --- pausing ------------------------------------------------------------------------------------------------
 
     def _pause(self, pid: int, start: int, user: int) -> tuple[str, str]:
-        now, by = self._now(), f"user {user}"
+        now, by = self._now(), f"{BY_USER}{user}"
         if self._dry_run:
             return REFUSED, "a dry run touches nobody"
         if self._ladder.busy(now):

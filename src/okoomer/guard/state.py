@@ -3,12 +3,11 @@ reading of memory if that is old. Nobody's processes are looked at for it."""
 
 from __future__ import annotations
 
-import posix as os
 from time import process_time
 
 from okoomer.events.text import to_json
 from okoomer.kernel import clock
-from okoomer.kernel.files import read
+from okoomer.kernel.process import resident
 from okoomer.policy.metrics import available, effective_swap
 from okoomer.record import replace
 
@@ -48,7 +47,7 @@ def state(guard: Guard) -> str:
         "psi_some": pressure.some.total if pressure else None,
         "psi_full": pressure.full.total if pressure and pressure.full else None,
         "cpu": round(process_time(), 6),
-        "rss": resident("/proc/self/statm"),
+        "rss": resident("/proc", "self"),
         "cycles": guard.cycles,
     }
     head = to_json(found)[:-1]
@@ -74,14 +73,6 @@ def state(guard: Guard) -> str:
         turns.append(text)
     waits = f', "turns": [{", ".join(turns)}]' if turns else ""
     return f'{head}, "paused": [{", ".join(paused)}]{waits}{tail}'
-
-
-def resident(statm: str) -> int:
-    """The resident bytes of a process; 0 where nobody can say."""
-    try:
-        return int(read(statm).split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 def _asked(question: Question, left: float, length: int) -> dict[str, Any]:

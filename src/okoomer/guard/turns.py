@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posix as os
 
-from okoomer.events.model import Refused, Trouble
-from okoomer.guard.jobs import by_job, each, key_of, private, worked
+from okoomer.events.model import BY_TURNS, Refused, Trouble
+from okoomer.guard.jobs import by_job, each, key_of
 from okoomer.guard.paging import Paging
 from okoomer.guard.scan import descendants
 from okoomer.guard.stop import lives
@@ -38,14 +38,19 @@ if TYPE_CHECKING:
     from okoomer.policy.turns import Turn
     from okoomer.record import Record
 
+    class Acts(Protocol):
+        """The ladder, which knows what has units stand still (a guard.hold.Holds) by less than is needed here."""
+
+        @property
+        def holds(self) -> Any: ...
+        def busy(self, now: float) -> bool: ...
+
     class Looks(Protocol):
         """Finds the processes that matter to a rule."""
 
         def __call__(self, rule: Rule, snapshot: Snapshot, patient: bool = True) -> Scan: ...
 
 
-#: How `by` of a pause begins that is for a turn.
-TURNS = "turns "
 #: Seconds between two looks at the sizes of known jobs, while memory falls and otherwise; and between two at all
 #: processes, which take this share of the time at the most, and RARELY while nobody waits and memory does not fall.
 SOONEST, CALMLY, FULLY, SHARE, RARELY = 0.1, 0.3, 1.0, 0.05, 5.0
@@ -126,7 +131,7 @@ class TakingTurns:
         """Who waits: pid, name, seconds, and why."""
         return [(key[0], hold.name, now - hold.since, why) for key, (hold, why) in self._waiting.items()]
 
-    def tend(self, policy: Policy, snapshot: Snapshot, verdict: Verdict, fill_rate: float, ladder: Any) -> None:
+    def tend(self, policy: Policy, snapshot: Snapshot, verdict: Verdict, fill_rate: float, ladder: Acts) -> None:
         """One pass.
 
         Args:
@@ -215,7 +220,7 @@ class TakingTurns:
             before, self._done = (
                 self._done,
                 {
-                    job.key: sum(worked(self._proc, pid) for pid in self._members[job.key])
+                    job.key: sum(kernel.worked(self._proc, pid) for pid in self._members[job.key])
                     for family in seen
                     for job in family.jobs
                     if not job.waiting
@@ -229,7 +234,7 @@ class TakingTurns:
         """The families as they were, with the sizes of now; those who have ended are gone."""
 
         def sized(job: Job) -> Job:
-            now = sum(private(self._proc, pid) for pid in self._members[job.key])
+            now = sum(kernel.private(self._proc, pid) for pid in self._members[job.key])
             waits = self._waits(job.key)
             active = (job.active or now != job.resident) and job.key not in self._coming
             # What comes back from swap was its own before.
@@ -290,7 +295,7 @@ class TakingTurns:
             return
         stays = self._stays
         unit = [root, *descendants(self._proc, [root.pid], {root.pid}, frozenset(), stays)]
-        hold = holds.pause(TURNS + rule.name, job.name, unit, "", 0, family.user, now, stays, emit=tell)
+        hold = holds.pause(BY_TURNS + rule.name, job.name, unit, "", 0, family.user, now, stays, emit=tell)
         if hold is None:
             self._kept.add(job.key)  # it stands still already by somebody's wish, or cannot be stopped
             return

@@ -203,6 +203,36 @@ def data(proc: str, pid: int) -> tuple[int, int | None, int | None]:
     return mapped * 1024, soft, hard
 
 
+def resident(proc: str, pid: int | str) -> int:
+    """The bytes of a process that are in memory, 0 where it is gone."""
+    return _in_memory(proc, pid)[0]
+
+
+def private(proc: str, pid: int | str) -> int:
+    """Those of its resident bytes that are its own, 0 where it is gone."""
+    held, shared = _in_memory(proc, pid)
+    return max(0, held - shared)
+
+
+def _in_memory(proc: str, pid: int | str) -> tuple[int, int]:
+    """The resident bytes of a process, and those of them that others may have, too (proc_pid_statm(5))."""
+    try:
+        fields = read(f"{proc}/{pid}/statm", 128).split()
+        return int(fields[1]) * PAGE, int(fields[2]) * PAGE
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+
+
+def worked(proc: str, pid: int) -> int:
+    """A figure that changes when a process does anything: CPU time in ticks, and faults that had to wait; 0 where it is
+    gone."""
+    try:
+        fields = read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+        return int(fields[9]) + int(fields[11]) + int(fields[12])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def threads(proc: str, pid: int) -> list[int]:
     """The thread ids of a process, none if it is gone."""
     try:

@@ -241,9 +241,14 @@ class Policy(Record):
     @property
     def runs(self) -> bool:
         """Whether it wants commands run, things announced or others asked, so that it needs a courier."""
+        return bool(self.hooks or self.notify or self.needs_rights)
+
+    @property
+    def needs_rights(self) -> bool:
+        """Whether some of that can only be done with the guard's own rights: commands of an act, commands as somebody
+        else, units of systemd."""
         return bool(
-            self.hooks
-            or self.notify
+            any(hook.user for hook in self.hooks)
             or self.instead
             or self.managed
             or any(rule.instead or any(step.kind in ("run", "prekill") for step in rule.steps) for rule in self.rules)
