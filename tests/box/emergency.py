@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,11 +24,11 @@ from jeepney.io.blocking import open_dbus_connection  # type: ignore[import-unty
 
 from okoomer.courier.feed import position
 from tests.box.box import Box
+from tests.box.guards import OKOOMER
 from tests.box.process import Proc
 from tests.box.procfiles import MIB
 from tests.unit.buses import Daemon
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 NAME = "org.okoomer.Okoomer1"
 RUN, COURIER_RUN = "/run/okoomer", "/run/okoomer-courier"
 #: Whose courier comes to the door, and the group of such.

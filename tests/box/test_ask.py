@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box.box import Box
+from tests.box.guards import OKOOMER, events, state
 from tests.box.process import Proc
 from tests.box.procfiles import GIB, MIB
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 HOG = 300 * MIB
 POLICY = """
 [[rule]]
@@ -51,11 +48,6 @@ def start(box: Box, tmp_path: Path) -> Start:
     return run
 
 
-def events(guard: Proc, *kinds: str) -> list[dict[str, Any]]:
-    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
-    return [event for event in found if not kinds or event["event"] in kinds]
-
-
 def told(guard: Proc) -> list[str]:
     quiet = ("started", "trouble", "rulechanged", "level", "chosen")
     return [event["event"] for event in events(guard) if event["event"] not in quiet]
@@ -63,11 +55,6 @@ def told(guard: Proc) -> list[str]:
 
 def short(box: Box) -> None:
     box.memory(available=box.total * 8 // 100)
-
-
-def state(proc: Proc) -> str:
-    """The letter that /proc has for what a process does."""
-    return (proc.proc / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def answer(box: Box, *words: str) -> int | None:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.box.box import Box
+from tests.box.guards import OKOOMER
 from tests.box.process import Proc
 from tests.box.procfiles import GIB, MIB
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 NOBODY = 65534
 RUN = "/run/okoomer-apart"
 POLICY = """

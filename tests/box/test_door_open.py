@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box.box import Box
+from tests.box.guards import OKOOMER, events, state
 from tests.box.process import Proc
-from tests.box.test_courier_alone import NOBODY, OKOOMER, RUN, until
+from tests.box.test_courier_alone import NOBODY, RUN, until
 
 OWNER, OTHER = 1000, 1001
 #: Sends each line of its arguments as a packet, and prints what is replied.
@@ -55,12 +55,7 @@ def ask(box: Box, guard: Proc) -> Callable[..., list[str]]:
 
 
 def stands_still(proc: Proc) -> bool:
-    return (proc.proc / "stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def events(guard: Proc, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
-    return [event for event in found if event["event"] == kind]
+    return state(proc) == "T"
 
 
 def test_root_has_somebody_stand_still_and_run_again(box: Box, guard: Proc, ask: Callable[..., list[str]]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box.box import Box
+from tests.box.guards import OKOOMER, events
 from tests.box.process import Proc
 from tests.box.procfiles import GIB, MIB
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 GROWER = "import time\nheld = []\nwhile True:\n    held.append(bytearray(b'x') * 1048576); time.sleep(0.02)\n"
 
 
@@ -23,11 +19,6 @@ def guard(box: Box, policy: str) -> Proc:
     found = box.daemon([OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", policy])
     found.wait_line('"event": "started"', 20)
     return found
-
-
-def events(guard: Proc, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
-    return [event for event in found if event["event"] == kind]
 
 
 def stall(box: Box, seconds: float, some: float, full: float) -> None:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box.box import Box
+from tests.box.guards import OKOOMER, events
 from tests.box.process import Proc
 from tests.box.procfiles import GIB, MIB
 from tests.box.signals import machine_pid
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 HOG = 300 * MIB
 
 LEVELS = """
@@ -58,11 +56,6 @@ def start(box: Box, tmp_path: Path) -> Iterator[Start]:
 
 def available(box: Box, share: float) -> None:
     box.memory(available=int(box.total * share))
-
-
-def events(guard: Proc, kind: str = "") -> list[dict[str, Any]]:
-    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
-    return [event for event in found if not kind or event["event"] == kind]
 
 
 def test_below_the_kill_level_the_largest_is_killed_and_nobody_else(box: Box, start: Start) -> None:

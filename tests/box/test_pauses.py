@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.box.guards import OKOOMER, state
 from tests.box.procfiles import GIB, MIB
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tests.box.box import Box
     from tests.box.process import Proc
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 POLICY = """
 [[rule]]
 name  = "low"
@@ -42,10 +41,6 @@ def guard(box: Box, tmp_path: Path) -> Callable[[], Proc]:
         return started
 
     return start
-
-
-def state(proc: Proc) -> str:
-    return (proc.proc / "stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.box.guards import OKOOMER, events, state_of
 from tests.box.procfiles import GIB, MIB
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tests.box.box import Box
     from tests.box.process import Proc
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 POLICY = """
 [[rule]]
 name  = "exhausted"
@@ -67,7 +66,7 @@ def until(condition: Callable[[], bool], seconds: float = 20) -> None:
 def state(box: Box, pid: int) -> str:
     """The letter that /proc has for what a process does, "" if it is gone."""
     try:
-        return (box.proc / f"{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state_of(box.proc / str(pid))
     except OSError:
         return ""
 
@@ -110,11 +109,6 @@ def guard(box: Box, tmp_path: Path) -> Callable[[], Proc]:
     return start
 
 
-def told(guard: Proc, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
-    return [event for event in found if event["event"] == kind]
-
-
 def test_the_youngest_wait_and_each_goes_on_when_its_turn_comes(
     box: Box, guard: Callable[[], Proc], tmp_path: Path
 ) -> None:
@@ -135,8 +129,8 @@ def test_the_youngest_wait_and_each_goes_on_when_its_turn_comes(
     for number in range(1, JOBS):
         build.end(number)
     build.forker.wait(10)
-    assert started.alive and not told(started, "chosen")
-    paused, resumed = told(started, "paused"), told(started, "resumed")
+    assert started.alive and not events(started, "chosen")
+    paused, resumed = events(started, "paused"), events(started, "resumed")
     assert {event["by"] for event in paused} == {"turns crowded"}
     assert len(paused) == len(resumed) == JOBS - 1
 
@@ -150,7 +144,7 @@ def test_of_a_family_that_takes_turns_the_youngest_is_killed_and_the_others_go_o
     box.memory(available=9 * MIB)
     started.wait_line('"event": "died"', 10)
     box.memory(available=700 * MIB)
-    (chosen,) = told(started, "chosen")
+    (chosen,) = events(started, "chosen")
     assert chosen["pids"] == [build.jobs[4]] and "take turns" in chosen["why"]
     until(lambda: build.waiting() == [], 5)
     assert [build.lives(pid) for pid in build.jobs[:4]] == [True] * 4

@@ -4,12 +4,10 @@ what is told there is heard by programs outside of it."""
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,12 +18,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.box.box import Box
+from tests.box.guards import OKOOMER, events
 from tests.box.process import Proc
 from tests.unit.buses import Daemon
 from tests.unit.loops import DBUS, public
 from tests.unit.sessions import until
 
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 RUN = "/run/okoomer"
 PYTHON = "/usr/bin/python3"
 APPLICATION = Path(__file__).with_name("application.py")
@@ -182,22 +180,11 @@ def _directory() -> Iterator[str]:
         yield directory
 
 
-def events(guard: Proc, *kinds: str) -> list[dict[str, Any]]:
-    """What a guard has told, of these kinds or of all."""
-    found = [json.loads(line.text) for line in list(guard.lines) if line.stream == "stdout"]
-    return [event for event in found if not kinds or event["event"] in kinds]
-
-
 def one(guard: Proc, kind: str) -> dict[str, Any]:
     """The only event of its kind, as soon as it is told."""
     guard.wait_line(f'"event": "{kind}"', 10)
     [event] = events(guard, kind)
     return event
-
-
-def state(proc: Proc) -> str:
-    """The letter that /proc has for what a process does."""
-    return (proc.proc / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def absent(*programs: str) -> list[str]:

@@ -13,9 +13,10 @@ import pytest
 from jeepney.bus_messages import DBusNameFlags, message_bus  # type: ignore[import-untyped]
 
 from okoomer.courier.low_memory import AGAIN, NAME, PATH, SETTLE
+from tests.box.guards import events
 from tests.box.process import Proc
 from tests.box.procfiles import GIB
-from tests.bus.scene import CRITICAL, LEVELS, LOW, MEDIUM, Application, Scene, absent, events
+from tests.bus.scene import CRITICAL, LEVELS, LOW, MEDIUM, Application, Scene, absent
 from tests.unit.loops import Client
 from tests.unit.sessions import Session, until
 

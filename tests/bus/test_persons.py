@@ -14,9 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 from okoomer import __version__
+from tests.box.guards import OKOOMER, events, state
 from tests.box.process import Proc
 from tests.box.procfiles import GIB, MIB
-from tests.bus.scene import COURIER_UID, LEVELS, LOW, MEDIUM, NOBODY, OKOOMER, Scene, events, one, state
+from tests.bus.scene import COURIER_UID, LEVELS, LOW, MEDIUM, NOBODY, Scene, one
 from tests.unit.buses import Listener
 from tests.unit.loops import Client
 from tests.unit.sessions import until

@@ -3,19 +3,17 @@ process is what was pressed."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.box.box import Box
 from tests.box.conftest import box as box  # the fixture
+from tests.box.guards import OKOOMER, events, state
 from tests.box.process import Proc
 from tests.box.procfiles import GIB, MIB
 from tests.desktop.stage import MISSING, Stage, staged
@@ -26,7 +24,6 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"not installed here: {', '.join(MISSING)}"),
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="a box needs root and unshare"),
 ]
-OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 POLICY = """
 [[rule]]
 name  = "early"
@@ -59,21 +56,12 @@ def guard(box: Box, stage: Stage, tmp_path: Path) -> Proc:
     return made
 
 
-def events(guard: Proc, kind: str) -> list[dict[str, Any]]:
-    found = [json.loads(line.text) for line in guard.lines if line.stream == "stdout"]
-    return [event for event in found if event["event"] == kind]
-
-
 def asked(box: Box, stage: Stage) -> Proc:
     """A hog that a person is asked about."""
     hog = box.spawn(rss_bytes=300 * MIB, gives_back=12 * GIB, name="make")
     box.memory(available=box.total * 8 // 100)
     until(lambda: "End it" in stage.shown().get("make is paused", ()))
     return hog
-
-
-def state(hog: Proc) -> str:
-    return (hog.proc / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_before_anything_happens_it_is_told_who_grows(box: Box, stage: Stage, guard: Proc) -> None:

@@ -211,7 +211,7 @@ def test_while_nothing_better_comes_the_last_known_is_told(stage: Stage, status:
         ("/system.slice/docker-" + "ab12" * 16 + ".scope", "ab12ab12ab12"),
         ("/lxc.payload.mail/system.slice", "mail"),
         ("/machine.slice/machine-web.scope", "web"),
-        ("/work/build", "build"),
+        ("/jobs/build", "build"),
         ("/system.slice/\x1b[31m\n.service", "\\x1b[31m\\n.service"),
     ],
 )  # fmt: skip

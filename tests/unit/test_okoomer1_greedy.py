@@ -16,8 +16,9 @@ from okoomer.courier.okoomer1 import NAME, PATH
 from okoomer.events import model
 from tests.unit.buses import DAEMON, Daemon
 from tests.unit.couriers import until
-from tests.unit.loops import NOBODY, POLICIES, Client, public
+from tests.unit.loops import NOBODY, Client
 from tests.unit.test_okoomer1 import Offered
+from tests.unit.test_okoomer1 import bus as bus  # the fixture
 
 needs_bus = pytest.mark.skipif(DAEMON is None or os.geteuid() != 0, reason="needs dbus-daemon, and root owns the name")
 pytestmark = pytest.mark.timeout(120)
@@ -45,12 +46,6 @@ while time.monotonic() < until:
 print("over", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def bus() -> Iterator[Daemon]:
-    with public(*POLICIES) as daemon:
-        yield daemon
 
 
 @pytest.fixture
