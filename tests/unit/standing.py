@@ -25,12 +25,14 @@ TREE = "sleep 300 & sh -c 'sleep 300 & echo $!; wait' & echo $!; wait"
 
 @contextmanager
 def sleepers(count: int = 1) -> Iterator[list[int]]:
-    """Children that sleep, each in a session of its own, and are gone afterwards, whatever state they are in."""
+    """Children that sleep, so that nothing of them changes any more, each in a session of its own; and are gone
+    afterwards, whatever state they are in."""
     children = [subprocess.Popen(["sleep", "300"], start_new_session=True) for _ in range(count)]
+    pids = [child.pid for child in children]
     try:
-        for child in children:
-            assert within(lambda pid=child.pid: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")  # type: ignore[misc]
-        yield [child.pid for child in children]
+        # One that is still being loaded has its name already, but never waits for anything that can be interrupted.
+        assert within(lambda: all(name(pid) == "sleep" and state(pid) == "S" for pid in pids))
+        yield pids
     finally:
         for child in children:
             child.kill()

@@ -31,6 +31,7 @@ from okoomer.events.ring import SLOTS
 from okoomer.policy.model import Hook, Policy
 from tests.unit.couriers import KILLED, VICTIM, asked, until
 from tests.unit.doors import House
+from tests.unit.standing import state
 
 #: In the front's place.
 BECOME = """
@@ -119,6 +120,24 @@ def test_what_was_told_before_it_came_is_not_its_business(tmp_path: Path) -> Non
         finally:
             apart.close()
     assert done(tmp_path) == ["killed"]
+
+
+def test_what_is_told_while_it_comes_in_is_heard(tmp_path: Path, apart: Apart) -> None:
+    with House(tmp_path) as house:
+        first = house.door._first
+
+        def stopped_first() -> int:
+            apart.process.send_signal(signal.SIGSTOP)
+            until(lambda: state(apart.process.pid) == "T")
+            return first()
+
+        house.door._first = stopped_first
+        house.door.configure(hooks(tmp_path))
+        house.live()
+        until(lambda: house.entered)
+        house.tell(VICTIM, KILLED)
+        apart.process.send_signal(signal.SIGCONT)
+        until(lambda: done(tmp_path))
 
 
 def test_what_needs_the_guards_own_user_is_left_to_the_guards_child(tmp_path: Path, apart: Apart) -> None:

@@ -141,7 +141,8 @@ def test_it_owns_its_names_and_says_so_before_there_is_a_guard(
         assert client.owned(LMM), "the guard is gone, the names are not"
     finally:
         apart.close()
-    assert "STOPPING=1" in manager.said and "Traceback" not in apart.words
+    until(lambda: "STOPPING=1" in manager.said)
+    assert "Traceback" not in apart.words
 
 
 def started(tmp_path: Path, **environment: str) -> Apart:

@@ -115,7 +115,7 @@ class Courier:
             self._turn(self._wait())
         for number in (SIGTERM, SIGINT, SIGHUP) if self._knock else (SIGTERM,):
             signal(number, SIG_DFL)
-        self._read(last=True)
+        self._read(unsigned=True)
         self._farewell()
 
     def _end(self) -> None:
@@ -160,16 +160,16 @@ class Courier:
         self._answer()
         self._report()
 
-    def _read(self, last: bool = False) -> None:
+    def _read(self, unsigned: bool = False) -> None:
         """Reads what is new.
 
         Args:
-            last: Also without a sign: those of a guard that has gone have gone with it.
+            unsigned: Also without a sign: those of a guard that has gone have gone with it.
         """
         if self._feed is None or self._wake is None:
             return
         signed = heed(self._wake)
-        if not signed and not last:
+        if not signed and not unsigned:
             return
         try:
             events, missed, damaged = self._feed.new()
@@ -235,6 +235,8 @@ class Courier:
         self._line.socket = welcome.socket
         self.attend(Feed("the guard's ring", welcome.first, welcome.ring), welcome.wake)
         self._listen()
+        # The sign for what was told since may have been heeded while the welcome was looked at.
+        self._read(unsigned=True)
         # What began before we came.
         self._line.ask("state {ref}", self._catch_up)
 
@@ -243,7 +245,7 @@ class Courier:
         if self._knock is None:
             self._end()
             return
-        self._read(last=True)
+        self._read(unsigned=True)
         self._line.close()
         if self._wake and self._feed:
             self._wake.close()
