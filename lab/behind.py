@@ -78,7 +78,7 @@ MEASURES = (
     Measure("innocent programs killed", lambda c: c.mean(lambda of: of.collateral)),
     Measure("unneeded kills", lambda c: c.mean(lambda of: of.unneeded)),
     Measure("work thrown away, s", lambda c: c.median.work_lost_s),
-    Measure("work done, %", lambda c: None if (done := c.median.work_done) is None else done * 100, more=True),
+    Measure("work saved, %", lambda c: None if (saved := c.median.work_saved) is None else saved * 100, more=True),
     Measure("recovery, s", lambda c: c.median.recovery_s),
     Measure("daemon: RSS, MiB", _cost(lambda cost: cost.rss)),
     Measure("daemon: anonymous memory, MiB", _cost(lambda cost: cost.anon)),

@@ -146,6 +146,8 @@ class Total:
     by_kernel: float
     """Scenarios in which the kernel had to kill."""
     score: float
+    work_saved: float | None
+    """The mean share over the scenarios in which there is work to be saved."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,8 @@ def _total(name: str, counted: Sequence[Line], lost_s: float | None, rank: int |
     cells = [line.cells[name] for line in counted if name in line.cells]
     first = [line for line in counted if line.ranks.get(name) == 1]
 
+    saved = [saved for cell in cells if (saved := cell.median.work_saved) is not None]
+
     def each(count: Callable[[Figures], float]) -> float:
         return sum(cell.mean(count) for cell in cells)
 
@@ -269,4 +273,5 @@ def _total(name: str, counted: Sequence[Line], lost_s: float | None, rank: int |
         unneeded=each(lambda of: of.unneeded),
         by_kernel=each(lambda of: of.by_kernel > 0),
         score=each(lambda of: of.score) / len(cells) if cells else 0,
+        work_saved=fmean(saved) if saved else None,
     )

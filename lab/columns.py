@@ -63,7 +63,7 @@ def killed(kill: Kill | None) -> str:
     return f"{by}: {kill.comm} ({kill.role})"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
     return NOTHING if share is None else f"{share * 100:.0f}"
 
 
@@ -93,7 +93,7 @@ FELT = (
     Column(
         "isolation p01 / p50",
         "Of its requests a service answered so many in its worst seconds and in the middle, %.",
-        lambda c: f"{_percent(c.median.isolation_p01)} / {_percent(c.median.isolation_p50)}",
+        lambda c: f"{percent(c.median.isolation_p01)} / {percent(c.median.isolation_p50)}",
     ),
     Column("recovery", "From the first stall until the screen was well, s.", lambda c: number(c.median.recovery_s)),
 )
@@ -116,7 +116,11 @@ FATE = (
     Column("unneeded", "Kills that were not needed.", lambda c: number(c.median.unneeded)),
     Column("by kernel", "Kills by the kernel.", lambda c: number(c.median.by_kernel)),
     Column("work lost", "Work thrown away, s.", lambda c: number(c.median.work_lost_s)),
-    Column("work done", "The share of the work that was done, %.", lambda c: _percent(c.median.work_done)),
+    Column(
+        "work saved",
+        "The share of all work that was done by the end, and not thrown away, %.",
+        lambda c: percent(c.median.work_saved),
+    ),
     Column("over", "When the scenario was over, s.", lambda c: number(c.median.took_s)),
     Column("reason", "Each kill by the daemon has a reason that a program can read.", lambda c: _yes(c.median.reason)),
     Column(

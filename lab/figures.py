@@ -62,8 +62,8 @@ class Figures:
     hung: bool
     unneeded: int
     work_lost_s: float
-    work_done: float | None
-    """The share of the work that was done."""
+    work_saved: float | None
+    """The share of all work that was done by the end, and not thrown away."""
     took_s: float | None
     """Until the scenario was over."""
     recovery_s: float
@@ -117,7 +117,7 @@ def of(run: Run) -> Figures:
         hung=hung,
         unneeded=unneeded,
         work_lost_s=work_lost,
-        work_done=_share([(work.done_s, work.total_s) for work in seen.work]),
+        work_saved=_work_saved(seen, work_lost),
         took_s=seen.over,
         recovery_s=_recovery(seen, screen),
         first_kill_s=min((kill.at for kill in seen.kills if kill.by is not By.OTHER), default=None),
@@ -173,6 +173,11 @@ def _work_lost(seen: Seen) -> float:
     return round(sum(work.done_s for work in seen.work if work.name in killed), 2)
 
 
+def _work_saved(seen: Seen, lost_s: float) -> float | None:
+    total = sum(work.total_s for work in seen.work)
+    return round((sum(work.done_s for work in seen.work) - lost_s) / total, 3) if total else None
+
+
 def _score(seen: Seen, scenario: Scenario, hung: bool, session: bool) -> float:
     roles = {kill.role for kill in seen.kills}
     if hung:
@@ -199,11 +204,6 @@ def _reasoned(seen: Seen) -> bool | None:
     if not kills:
         return None
     return all(any(abs(at - said) <= REASON_S for said in seen.reasons) for at in kills)
-
-
-def _share(parts: Iterable[tuple[float, float]]) -> float | None:
-    done, total = map(sum, zip(*parts, strict=True)) if (parts := list(parts)) else (0, 0)
-    return round(done / total, 3) if total else None
 
 
 def _quantile(values: Iterable[float], share: float) -> float:

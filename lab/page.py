@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lab import charts, columns, curves, figures, matrix, stage
 from lab.behind import behind, trailing
 from lab.board import OURS, PARTS, SWAPS, Board, board
-from lab.columns import number
+from lab.columns import number, percent
 from lab.daemons import DAEMONS
 from lab.facts import facts
 from lab.figures import Figures
@@ -37,6 +37,7 @@ def html(runs: Sequence[Run]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["percent"] = percent
     environment.globals.update(
         DAEMONS=DAEMONS,
         EXPENSES=EXPENSES,

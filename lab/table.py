@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lab import figures, matrix, stage
 from lab.behind import Behind, Trailing, behind, trailing
 from lab.board import OURS, SWAPS, Board, Line, Total, board
-from lab.columns import FATE, FELT, MARKS, NOTHING, Column, lost, marks, number
+from lab.columns import FATE, FELT, MARKS, NOTHING, Column, lost, marks, number, percent
 from lab.daemons import DAEMONS
 from lab.facts import Facts, facts
 from lab.front import Sweep, sweep
@@ -85,7 +85,7 @@ def _title(daemon: str) -> str:
 
 def _totals(of: Board) -> Markdown:
     head = ["", "lost, s", "worst, s", "first alone", "first, shared", "hangs", "sessions lost", "innocents killed"]
-    head += ["unneeded kills", "kernel had to kill", "mean score"]
+    head += ["unneeded kills", "kernel had to kill", "mean score", "work saved, %"]
     return table(head, [_total(total, len(of.counted), len(head)) for total in of.totals])
 
 
@@ -93,7 +93,8 @@ def _total(total: Total, lines: int, width: int) -> list[str]:
     if total.lost_s is None:
         return [_title(total.daemon), f"{total.lines} of {lines} scenarios", *[NOTHING] * (width - 2)]
     counts = (total.won, total.shared, total.hangs, total.sessions, total.innocents, total.unneeded, total.by_kernel)
-    return [_title(total.daemon), *map(number, (total.lost_s, total.worst_s, *counts, total.score))]
+    numbers = map(number, (total.lost_s, total.worst_s, *counts, total.score))
+    return [_title(total.daemon), *numbers, percent(total.work_saved)]
 
 
 def _matrix(of: Board) -> list[Markdown]:

@@ -66,6 +66,13 @@ def test_what_each_loss_costs(changes: dict[str, object], lost: float, score: fl
     assert (got.lost_s, got.score) == (lost, score)
 
 
+def test_work_is_saved_if_it_was_done_and_not_thrown_away() -> None:
+    work = [Work(9, "job-1", 2.5, 8), Work(9, "job-2", 8, 8)]
+    assert of(work=work).work_saved == round(10.5 / 16, 3)
+    assert of(work=work, kills=[kill("job-1", Role.WORKER)]).work_saved == 0.5
+    assert of().work_saved is None
+
+
 def test_a_blackout_counts_as_long_as_it_is_and_only_if_it_is_felt() -> None:
     assert of(**stalled(5.5, 3)).lost_s == 3
     assert of(**stalled(5.5, 0.4)).lost_s == 0
