@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 from rich.console import Console
 
 from lab import beside, matrix, stage, summary
@@ -127,6 +128,24 @@ def publish(out: Path) -> None:
     shutil.copyfile(runs, PUBLISHED)
     (CHECKOUT / "docs/scoreboard.md").write_text(table.markdown(read(runs)), encoding="utf-8")
     _write_page(CHECKOUT / "docs/scoreboard.html", read(runs))
+
+
+@lab.command()
+@click.argument("recording", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("picture", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--end", type=click.FloatRange(min=1), help="Where the axis of time ends, in seconds.")
+def draw(recording: Path, picture: Path, end: float | None) -> None:
+    """Draw the last run in RECORDING, which `run --json` printed, as PICTURE (SVG): what there was, who waited, and how
+    late the screen was."""
+    from lab.picture import svg
+
+    try:
+        runs = read(recording)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{recording} has something else than runs: {error}", param_hint="RECORDING") from None
+    if not runs or not runs[-1].seen.memory:
+        raise click.BadParameter(f"{recording} has no run that was seen", param_hint="RECORDING")
+    picture.write_text(svg(runs[-1], end), encoding="utf-8")
 
 
 @lab.command("beside")
