@@ -58,7 +58,7 @@ def connection(address: str = "SYSTEM") -> tuple[Connection, Complaints, list[st
 
 # --- buses that are none ----------------------------------------------------------------------------------------
 
-WELCOME = b"OK 0123456789abcdef0123456789abcdef\r\n"
+WELCOME, DESCRIPTORS = b"OK 0123456789abcdef0123456789abcdef\r\n", b"AGREE_UNIX_FD\r\n"
 
 
 def silent(line: socket.socket) -> None:
@@ -80,11 +80,15 @@ def in_the_middle_of_hello(line: socket.socket) -> None:
     line.recv(4096)
     line.sendall(WELCOME)
     line.recv(4096)
+    line.sendall(DESCRIPTORS)
+    line.recv(4096)
 
 
 def garbage(line: socket.socket) -> None:
     line.recv(4096)
     line.sendall(WELCOME)
+    line.recv(4096)
+    line.sendall(DESCRIPTORS)
     line.recv(4096)
     line.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 100)
     silent(line)
@@ -99,6 +103,8 @@ def endless(line: socket.socket) -> None:
 def silent_after_login(line: socket.socket) -> None:
     line.recv(4096)
     line.sendall(WELCOME)
+    line.recv(4096)
+    line.sendall(DESCRIPTORS)
     silent(line)
 
 

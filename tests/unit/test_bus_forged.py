@@ -43,7 +43,7 @@ def test_only_who_was_asked_answers_or_the_bus_for_him(
     for sender in heard:
         one = Connection("SESSION")
         one.up = True
-        monkeypatch.setattr(one, "_write", lambda _data: None)
+        monkeypatch.setattr(one, "_write", lambda *_data: None)
         answers: list[Message | None] = []
         one.call(call, answers.append, 0.0)
         for other in passed_over:

@@ -285,7 +285,7 @@ def test_a_courier_that_comes_late_hears_of_the_level_and_of_open_questions(tmp_
     options = courier.Options("", part=REST)
     desk = Desk(options, {}, runs, None, prekill)
     line, knock = Line(), Knock(str(tmp_path / "guard.sock"))
-    made = Courier(line, desk, runs, prekill, Board(""), hearers=[scribe], knock=knock)
+    made = Courier(line, desk, runs, prekill, Board(""), [], [scribe], knock=knock)
     with House(tmp_path) as house:
         house.reply = ("ok", json.dumps(state))
         made._turn({})

@@ -87,7 +87,7 @@ class Bus:
     def __init__(self) -> None:
         self.said: list[tuple[str, str]] = []
         self.connection = self
-        self.up = True
+        self.up = self.reached = True
 
     def emit(self, path: str, interface: str, member: str, kinds: str, body: tuple[str, str]) -> None:
         assert (path, interface, member, kinds) == ("/", "net.nuetzlich.SystemNotifications", "Notify", "ss")

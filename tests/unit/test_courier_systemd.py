@@ -16,8 +16,9 @@ from jeepney import DBusAddress, MatchRule, Message, MessageType, new_method_cal
 from jeepney.bus_messages import message_bus  # type: ignore[import-untyped]
 from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ignore[import-untyped]
 
+from okoomer.bus.connection import LONGEST
 from okoomer.courier import Place
-from okoomer.courier.oom1 import INTERFACE, LONGEST, NAME, PATH
+from okoomer.courier.oom1 import INTERFACE, NAME, PATH
 from okoomer.courier.reports import EACH, METHOD
 from okoomer.events import model
 from okoomer.policy.model import Policy
@@ -311,14 +312,16 @@ def test_after_a_reload_the_new_limits_and_reasons_are_told(tmp_path: Path, bus:
 def test_whatever_is_asked_is_answered(tmp_path: Path, bus: Daemon) -> None:
     with Guarded(tmp_path, hierarchy=str(tmp_path), managers=(), place=PLACE), joined() as client:
         assert call(client, "Ping", "org.freedesktop.DBus.Peer").header.message_type is MessageType.method_return
-        assert call(client, "GetAll", "org.freedesktop.DBus.Properties").body == ({},)
-        nodes = {PATH: "DumpByFileDescriptor", "/": '"org"', "/org": '"freedesktop"', "/x": "<node/>"}
+        properties = DBusAddress(PATH, NAME, "org.freedesktop.DBus.Properties")
+        every = new_method_call(properties, "GetAll", "s", (INTERFACE,))
+        assert client.send_and_get_reply(every, timeout=20).body == ({},)
+        nodes = {PATH: "DumpByFileDescriptor", "/": '"org"', "/org": '"freedesktop"', "/x": "<node>\n</node>"}
         for path, inside in nodes.items():
             assert inside in call(client, "Introspect", "org.freedesktop.DBus.Introspectable", path).body[0]
-        for member, path in (("Reboot", PATH), ("DumpByFileDescriptor", "/")):
+        for member, path, unknown in (("Reboot", PATH, "Method"), ("DumpByFileDescriptor", "/", "Interface")):
             answer = call(client, member, path=path)
             assert answer.header.message_type is MessageType.error
-            assert answer.header.fields[4] == "org.freedesktop.DBus.Error.UnknownMethod"
+            assert answer.header.fields[4] == f"org.freedesktop.DBus.Error.Unknown{unknown}"
         # What is far too long is passed over, and the next is heard.
         long = new_method_call(DBusAddress(PATH, NAME, INTERFACE), "DumpByFileDescriptor", "s", ("x" * 2 * LONGEST,))
         client.send(long)
@@ -352,7 +355,7 @@ def test_without_leave_to_own_the_name_all_else_works_and_it_is_said(
             def refused() -> bool:
                 nonlocal said_so
                 said_so += capfd.readouterr().err
-                return "is not offered on the system bus" in said_so
+                return "cannot be offered" in said_so
 
             until(refused)
             guarded.tell(killed("swap:/a", "/a/b"), model.Run(5, "low", ("/bin/true",), 5.0, 42, "hog", 7, "/", ""))

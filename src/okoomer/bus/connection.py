@@ -6,7 +6,8 @@ one that launch.third_party() has found first."""
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
+from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, socket
+from array import array
 from select import POLLIN, POLLOUT
 from time import monotonic
 
@@ -16,12 +17,13 @@ from jeepney.bus import get_bus  # type: ignore[import-untyped]
 
 from okoomer.bus.daemon import BUS, bus_call
 from okoomer.bus.frames import CALL, ERROR, MEMBER, REPLY_SERIAL, RETURN, SIGNAL, Frames, Head, head
+from okoomer.bus.outgoing import Outgoing
 from okoomer.bus.owners import Owners
 from okoomer.bus.quota import Quota
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from okoomer.bus.service import Interface, Objects
@@ -61,7 +63,7 @@ class Connection:
         self._frames = Frames(LONGEST)
         self._came: list[bytes] = []
         self._jobs: list[Callable[[], None]] = []
-        self._out = bytearray()
+        self._out = Outgoing()
         self._broken: OSError | None = None
         self._serial = 0
         self._calls: dict[int, tuple[Callable[[Message | None], None], float, str]] = {}
@@ -79,6 +81,11 @@ class Connection:
         if self._socket is None:
             return []
         return [(self._socket.fileno(), (POLLIN if self._hears else 0) | (POLLOUT if self._out else 0))]
+
+    @property
+    def reached(self) -> bool:
+        """Whether there is a bus at the other end, be it that we are not let in yet."""
+        return self._socket is not None
 
     def wait(self, now: float) -> float:
         """Seconds until it wants a turn whatever happens."""
@@ -204,7 +211,7 @@ class Connection:
         self._since = now
         self._socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
         self._socket.connect(_place(self._address))
-        self._login = Authenticator()
+        self._login = Authenticator(enable_fds=True)
         self._write(self._login.data_to_send() or b"")
 
     def _read(self, now: float) -> None:
@@ -217,6 +224,7 @@ class Connection:
             raise ConnectionResetError(0, "the bus has closed the connection")
         if self._login is not None:
             self._login.feed(data)
+            self._write(self._login.data_to_send() or b"")
             if self._login.authenticated:
                 self._login = None
                 self._write(BEGIN)
@@ -297,13 +305,15 @@ class Connection:
 
     def _send(self, message: Message) -> int:
         serial = self._serial = self._serial % 0xFFFFFFFF + 1
-        self._write(message.serialise(serial=serial))
+        fds = array("i")
+        data = message.serialise(serial=serial, fds=fds)
+        self._write(data, fds)
         return serial
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, fds: Sequence[int] = ()) -> None:
         if self._broken:
             return  # it goes nowhere
-        self._out += data
+        self._out.add(data, fds)
         if len(self._out) == len(data):
             try:
                 self._flush()
@@ -314,11 +324,7 @@ class Connection:
 
     def _flush(self) -> None:
         assert self._socket is not None
-        try:
-            while self._out:
-                del self._out[: self._socket.send(self._out, MSG_DONTWAIT | MSG_NOSIGNAL)]
-        except BlockingIOError:
-            pass
+        self._out.flush(self._socket)
 
     def _drop(self) -> None:
         if self._socket is not None:

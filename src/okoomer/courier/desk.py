@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from okoomer.courier.managed import Setting
 
     class Takes(Protocol):
-        """Whoever announces; see bus.Announcer."""
+        """Whoever announces; see shout.SystemNotifications."""
 
         def add(self, summary: str, body: str) -> None: ...
         @property
         def busy(self) -> bool: ...
 
     class Shouts(Takes, Protocol):
-        """Whoever announces by itself, too, unless the policy names what it wants; see shout.SystemNotifications."""
+        """The same, as a part that announces by itself, unless the policy names what it wants."""
 
         notify: tuple[str, ...]
 
@@ -53,7 +53,7 @@ class Desk:
 
     Args:
         environment: What commands get beside the variables of the event.
-        announcer: Makes what announces, which is made when it is first wanted; None if nothing is to be announced.
+        announcer: Makes what announces, or cannot, when that is first wanted; None if nothing is to be announced.
         prekill: Tells those who want to know of a kill before it.
         teller: Is told of cgroups that were killed.
         shout: Announces in its place.
@@ -64,7 +64,7 @@ class Desk:
         options: Options,
         environment: Mapping[bytes, bytes],
         runs: Runs,
-        announcer: Callable[[], Takes] | None,
+        announcer: Callable[[], Takes | None] | None,
         prekill: Prekill,
         teller: Tells | None = None,
         shout: Shouts | None = None,

@@ -8,13 +8,13 @@ from marshal import loads
 from select import POLLIN, POLLOUT, epoll, poll
 from time import monotonic, time
 
-from okoomer.courier.bus import Announcer, Bus
 from okoomer.courier.child import protect
 from okoomer.courier.desk import Desk
 from okoomer.courier.feed import Feed
 from okoomer.courier.launch import CLASSES, REST, Options, Place
 from okoomer.courier.line import Line
 from okoomer.courier.managed import Board
+from okoomer.courier.parts import Parts
 from okoomer.courier.prekill import Prekill
 from okoomer.courier.runs import Runs
 from okoomer.events.ring import NotARing
@@ -61,7 +61,7 @@ class Courier:
         line: To the guard: closed at the other end when the guard is gone.
         prekill: Those who want to know of a kill before it.
         board: What the guard is to be told of units' settings.
-        parties: Who else is spoken with.
+        parties: Who is spoken with besides the guard, also those that are added later.
         hearers: Those of them who want events.
         teller: Is told of the units' settings, too.
         knock: Seeks a guard whenever there is none. Without, this courier ends with its guard.
@@ -74,7 +74,7 @@ class Courier:
         runs: Runs,
         prekill: Prekill,
         board: Board,
-        parties: Sequence[Party] = (),
+        parties: list[Party],
         hearers: Sequence[Hears] = (),
         teller: Tells | None = None,
         knock: Knock | None = None,
@@ -84,7 +84,7 @@ class Courier:
         self._runs = runs
         self._prekill = prekill
         self._board = board
-        self._parties: list[Party] = [prekill, *parties]
+        self._parties = parties
         self._hearers = list(hearers)
         self._teller = teller
         self._knock = knock
@@ -121,17 +121,17 @@ class Courier:
     def _end(self) -> None:
         self._ending = True
 
-    def _wait(self) -> dict[int, int]:
-        """Waits until there is something to do; what there is."""
+    def _wait(self, most: float = float("inf")) -> dict[int, int]:
+        """Waits until there is something to do, so many seconds at most; what there is."""
         poller = poll()
         poller.register(self._woken, POLLIN)
         if self._wake:
             poller.register(self._wake.fileno(), POLLIN)
-        if self._line.socket:
+        if self._line.socket and not self._ending:
             waiting = self._answers or self._board.news()
             poller.register(self._line.fd, POLLIN | (POLLOUT if waiting else 0))
         now = monotonic()
-        wait = min(self._runs.wait(now), self._line.wait(now))
+        wait = min(most, self._runs.wait(now), self._line.wait(now))
         if self._knock:
             wait = min(wait, self._knock.wait(now))
             for fd, events in self._knock.wants():
@@ -292,13 +292,17 @@ class Courier:
         self._runs.hurry(end)
         if self._knock:
             self._knock.close()
+            self._knock = None
+        # What happened last is to be told, too, also on a bus that has just been joined.
+        while self._desk.busy and (left := end - monotonic()) > 0:
+            self._turn(self._wait(left))
         # Backwards: some have last words for the bus, which is the first.
         for party in reversed(self._parties):
             party.close()
-        self._parties, self._hearers, self._knock = [], [], None
+        self._parties, self._hearers = [], []
         poller = poll()
         poller.register(self._woken, POLLIN)
-        while self._runs.busy or (self._desk.busy and monotonic() < end):
+        while self._runs.busy:
             self._turn(dict(poller.poll(int(TICK * 1000))))
 
 
@@ -325,38 +329,32 @@ def main(order: int, wake: int, guard: int, listener: int) -> NoReturn:
 
 def made(options: Options, first: int, directory: str, wake: int, guard: int, listener: int) -> Courier:
     """A courier as the options have it; see main."""
-    runs, prekill, board = Runs(), Prekill(options.prekill), Board(options.hierarchy)
-    parties: list[Party] = []
+    runs, prekill, board, parts = Runs(), Prekill(options.prekill), Board(options.hierarchy), Parts(directory)
+    parts.parties.append(prekill)
     if options.hierarchy:
         from okoomer.courier.subscription import Subscription
 
-        parties.append(Subscription(board, options.managers))
+        parts.parties.append(Subscription(board, options.managers))
     if listener >= 0:
         from okoomer.courier.reports import Reports
 
-        parties.append(Reports(board, socket(fileno=listener)))
+        parts.parties.append(Reports(board, socket(fileno=listener)))
     teller: Tells | None = None
     if options.place:
         from okoomer.courier.dump import Limits
-        from okoomer.courier.oom1 import Manager
 
-        teller = Manager(directory, Limits(*options.place.limits, options.place.dry_run), options.hierarchy)
+        teller = parts.manager(Limits(*options.place.limits, options.place.dry_run), options.hierarchy)
     line = Line(socket(fileno=guard) if guard >= 0 else None)
-    hearers: list[Hears] = []
     shout, knock = None, None
     if options.services:
-        from okoomer.courier.parts import Parts
-
-        parts = Parts(options.services, options.runtime_dir, directory, line.ask, runs, alone=options.part == REST)
-        parties += parts.parties
-        hearers, shout = parts.hearers, parts.shout
+        shout = parts.offer(options.services, options.runtime_dir, line.ask, runs, alone=options.part == REST)
     if options.part == REST:
         from okoomer.courier.knock import Knock
 
         knock = Knock(options.door)
-    announcer = None if options.services else lambda: Announcer(Bus(directory))
+    announcer = None if options.services else parts.announcer
     desk = Desk(options, os.environb, runs, announcer, prekill, teller, shout)
-    courier = Courier(line, desk, runs, prekill, board, parties, hearers, teller, knock)
+    courier = Courier(line, desk, runs, prekill, board, parts.parties, parts.hearers, teller, knock)
     if wake >= 0:
         courier.attend(Feed(options.ring, first), epoll.fromfd(wake))
     return courier

@@ -1,11 +1,12 @@
-"""The parts of a courier that offer something besides what the policy asks for: each is loaded where it is wanted."""
+"""The parts of a courier: what it offers besides what the policy asks for, and what that needs of a bus. Each is loaded
+where it is wanted."""
 
 from __future__ import annotations
 
 import sys
 from time import monotonic
 
-from okoomer.courier.services import NEVER
+from okoomer.courier.services import ALWAYS, NEVER
 from okoomer.say import Once, say
 
 TYPE_CHECKING = False
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol, TypeAlias
 
-    from okoomer.bus.connection import Connection
+    from okoomer.bus.service import Service
+    from okoomer.courier.dump import Limits
     from okoomer.courier.line import Answered
     from okoomer.courier.main import Hears, Party
+    from okoomer.courier.oom1 import Manager
     from okoomer.courier.runs import Runs
     from okoomer.courier.services import Services
     from okoomer.courier.shout import SystemNotifications
@@ -31,29 +34,34 @@ WATCH = "pressure"
 
 
 class Parts:
-    """The parts as a configuration has them.
+    """The parts, and the one connection to the system bus that they share.
 
     Args:
-        runtime_dir: Where sockets are, "" for nowhere.
         directory: Where the packages of others are, "" if there are none.
-        ask: Asks the guard for something (see line.Line.ask).
-        runs: Runs programs.
-        alone: This courier is a service of its own, and tells the service manager when it is there.
     """
 
-    def __init__(
-        self, services: Services, runtime_dir: str, directory: str, ask: Asks, runs: Runs, alone: bool
-    ) -> None:
-        if directory and directory not in sys.path:
-            sys.path.append(directory)
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        #: Backwards is the order to close them in: some have last words for the bus, which is before them.
         self.parties: list[Party] = []
         self.hearers: list[Hears] = []
-        #: Announces, if anything may.
-        self.shout: SystemNotifications | None = None
-        bus = None
+        self._bus: Service | None = None
+
+    def offer(
+        self, services: Services, runtime_dir: str, ask: Asks, runs: Runs, alone: bool
+    ) -> SystemNotifications | None:
+        """Adds what a configuration offers; whoever announces, if anything may.
+
+        Args:
+            runtime_dir: Where sockets are, "" for nowhere.
+            ask: Asks the guard for something (see line.Line.ask).
+            runs: Runs programs.
+            alone: This courier is a service of its own, and tells the service manager when it is there.
+        """
+        shout = None
         if services.low_memory_monitor or services.okoomer1 or services.system_notifications != NEVER:
             try:
-                bus = self._on_the_bus(services, ask)
+                shout = self._on_the_bus(services, ask)
             except ImportError as error:
                 say(f"nothing is offered on the bus: {error}")
         if services.pressure_watch and runtime_dir:
@@ -71,15 +79,50 @@ class Parts:
         if alone:
             from okoomer.courier.ready import Ready
 
-            self.parties.append(Ready(bus, monotonic()))
+            self.parties.append(Ready(self._bus.connection if self._bus else None, monotonic()))
+        return shout
 
-    def _on_the_bus(self, services: Services, ask: Asks) -> Connection:
-        from okoomer.bus.connection import Connection
-        from okoomer.bus.service import Service
+    def announcer(self) -> SystemNotifications | None:
+        """Adds what a policy's own announcements take; None if there is no way to announce."""
+        from okoomer.courier.shout import SystemNotifications
 
-        connection = Connection("SYSTEM", Once())
-        self.parties.append(connection)
-        bus = Service(connection)
+        try:
+            shout = SystemNotifications(self.bus(), ALWAYS)
+        except ImportError as error:
+            say(f"nothing can be announced: {error}")
+            return None
+        self.parties.append(shout)
+        return shout
+
+    def manager(self, limits: Limits, hierarchy: str) -> Manager | None:
+        """Adds what systemd-oomd offers; None if there is no way to. `hierarchy` is where the cgroups are mounted."""
+        try:
+            bus = self.bus()
+        except ImportError as error:
+            say(f"oomctl is not answered: {error}")
+            return None
+        from okoomer.courier.oom1 import Manager
+
+        return Manager(bus, limits, hierarchy)
+
+    def bus(self) -> Service:
+        """The system bus, which is joined when it is first wanted.
+
+        Raises:
+            ImportError: There is no jeepney.
+        """
+        if self._bus is None:
+            if self._directory and self._directory not in sys.path:
+                sys.path.append(self._directory)
+            from okoomer.bus.connection import Connection
+            from okoomer.bus.service import Service
+
+            self._bus = Service(Connection("SYSTEM", Once()))
+            self.parties.append(self._bus.connection)
+        return self._bus
+
+    def _on_the_bus(self, services: Services, ask: Asks) -> SystemNotifications | None:
+        bus = self.bus()
         attended: Callable[[], bool] = bool
         if services.low_memory_monitor:
             from okoomer.courier.low_memory import LowMemory
@@ -95,12 +138,13 @@ class Parts:
             def attended() -> bool:
                 return offered.attended
 
-        if services.system_notifications != NEVER:
-            from okoomer.courier.shout import SystemNotifications
+        if services.system_notifications == NEVER:
+            return None
+        from okoomer.courier.shout import SystemNotifications
 
-            self.shout = SystemNotifications(bus, services.system_notifications, attended)
-            self._add(self.shout)
-        return connection
+        shout = SystemNotifications(bus, services.system_notifications, attended)
+        self._add(shout)
+        return shout
 
     def _add(self, part: Part) -> None:
         self.parties.append(part)

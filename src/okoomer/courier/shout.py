@@ -60,8 +60,8 @@ class SystemNotifications:
 
     @property
     def busy(self) -> bool:
-        """Whether something is still to be announced."""
-        return self._spaced.wait(0.0) is not None
+        """Whether something is still to be announced, and there is a bus for it."""
+        return self._spaced.wait(0.0) is not None and self._bus.connection.reached
 
     # --- as a part of the courier --------------------------------------------------------------------------------
 
