@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from okoomer.policy.engine import Engine
-from okoomer.policy.model import And, Comparison, Or
+from okoomer.policy.model import Amount, And, Comparison, Or
 from okoomer.policy.reason import reason_of
+from okoomer.record import replace
 from okoomer.units import GIB
 from tests.unit.cgroups_at import OTHERS, at, averages, below, cgroup, policy, rule, sized, somewhere
 
@@ -50,6 +51,12 @@ def test_of_any_it_counts_what_holds_for_one_of_them() -> None:
     engine = Engine(policy(elsewhere))
     engine.step(at(0, cgroup("b", 2, average=0.9)))
     assert reason_of(elsewhere, engine) == "low-memory"
+
+
+def test_what_is_held_beyond_a_share_is_a_reason_by_itself_but_for_what_is_written() -> None:
+    one = replace(rule(below(0.9), scope=None), by="user", share=Amount(0.4, share=True))
+    assert reason_of(one, Engine(policy(one))) == "over-share"
+    assert reason_of(one, Engine(policy(one)), writes=True) == "ownerless-memory"
 
 
 def test_who_writes_into_memory_without_owner_is_a_reason_by_itself() -> None:

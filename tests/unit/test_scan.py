@@ -136,6 +136,13 @@ def test_ancestors_are_known_however_small_without_their_sizes(tmp_path: Path) -
     assert processes[20].name == "bash" and processes[20].anon == 0
 
 
+def test_ancestors_have_their_user_where_somebody_asks_for_users(tmp_path: Path) -> None:
+    apps = App(20, b"make", file=0, anon=PAGE, user=1001), App(30, b"hog", parent=20, anon=GIB, user=1001)
+    asked = scanned(tmp_path, *apps, wants=frozenset(("user",)))
+    assert by_pid(asked)[20].user == 1001
+    assert by_pid(scanned(tmp_path, *apps))[20].user == 0
+
+
 @pytest.mark.timeout(10)
 def test_parents_in_a_circle_end_the_climb(tmp_path: Path) -> None:
     found = scanned(tmp_path, App(5, parent=6, anon=9 * MIB), App(6, parent=5, anon=PAGE, file=0))

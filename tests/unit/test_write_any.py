@@ -14,6 +14,7 @@ from okoomer.policy.model import (
     CGROUP_RANKS,
     DESCENTS,
     HAPPENINGS,
+    HOLDERS,
     LEVELS,
     MANAGED,
     POINTED,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from okoomer.policy.model import Condition
 
+LOW = Comparison("mem.available", "<", 0.05, share=True)
 INVERSE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
@@ -225,6 +227,8 @@ def rule(random: Random, number_: int, ranks: tuple[str, ...]) -> Rule:
     scope = globs(random) if not managed and random.random() < 0.5 else None
     scoped = bool(managed or scope)
     amongst = random.choice((None, globs(random), scope_of("./*", relative=True) if scoped else None))
+    ladder = steps(random, scoped)
+    by = random.choice(("", *HOLDERS)) if Rule("", LOW, "", unit=unit, steps=ladder).chooses and not whole else ""
     return Rule(
         name=random.choice(("low", "a 'b' \"c\"", "é\\")) + str(number_),
         when=condition(random, scoped),
@@ -243,13 +247,15 @@ def rule(random: Random, number_: int, ranks: tuple[str, ...]) -> Rule:
         spare=some_selectors(random),
         points=points(random, pointed) if rank != "oom_score" and not whole else (),
         instead=insteads(random),
-        steps=steps(random, scoped),
+        steps=ladder,
         rest=random.choice((0.0, 0.5, 2.0, 60.0, 5400.0)),
         target=amount(random),
         least=amount(random),
         least_score=random.choice((0.0, 10.0, 0.5)) if pointed else 0.0,
         raised=not pointed or random.random() < 0.5,
         level=random.choice((0, 0, *LEVELS.values())),
+        by=by,
+        share=amount(random) if by else None,
     )
 
 

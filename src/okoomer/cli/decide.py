@@ -71,11 +71,26 @@ class Decider:
         for rating in seeker.rating:
             for one in targets_of(self.policy.rules[rating], snapshot):
                 seeker.note(rating, one, snapshot)
-        first = next((one for one in self.policy.rules if one.chooses and not one.managed), self.policy.rules[0])
-        found = self._scan(machine, snapshot, rule or first)
+        choosing = [one for one in self.policy.rules if one.chooses and not one.managed] or [self.policy.rules[0]]
+        found = self._scan(machine, snapshot, rule or choosing[0])
         if rule is None and not always:
             return Decision(snapshot.time, verdict, found)
-        choice = seeker.choice(rule or first, target, snapshot, found)
+        choice = seeker.choice(rule or choosing[0], target, snapshot, found)
+        passed: set[int] = set()
+        while choice.within and index is not None:
+            # As in the guard: where nobody has more than his share the next rule that has fired has its turn.
+            passed.add(index)
+            self.engine.forgo(index, target)
+            verdict = replace(self.engine.step(snapshot, passed_over=passed), warnings=verdict.warnings)
+            if verdict.act is None:
+                break
+            index, target = verdict.act, verdict.target
+            rule = self.policy.rules[index]
+            choice = seeker.choice(rule, target, snapshot, found)
+        for later in choosing[1:] if rule is None else ():
+            if not choice.within:
+                break
+            choice = seeker.choice(later, None, snapshot, found)
         choice = replace(choice, ranking=tuple(seeker.filled(candidate) for candidate in choice.ranking))
         reason = reason_of(rule, self.engine, choice.writes, target) if rule else ""
         return Decision(snapshot.time, verdict, found, rule, reason, choice)

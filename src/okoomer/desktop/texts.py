@@ -155,6 +155,7 @@ _REASONS = {
     "cgroup-limit": "its group was at its memory limit",
     "cgroup-size": "its group held too much memory",
     "ownerless-memory": "it filled memory that belongs to no process",
+    "over-share": "memory was short, and more was held than the share of one",
 }
 
 

@@ -82,9 +82,13 @@ class Outlook:
             return None
         self.growth.keep(found, available(snapshot))
         plain = replace(rule, unit="family", rank="freed", among=None) if rule.of_cgroups else rule
-        victim = choose(
-            plain, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
-        ).victim
+        # Whoever hangs cannot look at the next rule, so where all are within their shares it is anybody.
+        for one in (plain, replace(plain, by="", share=None)):
+            victim = choose(
+                one, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
+            ).victim
+            if victim or not rule.by:
+                break
         if victim is None:
             return None
         by_pid = {process.pid: process for process in found.processes}

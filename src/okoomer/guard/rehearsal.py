@@ -61,6 +61,10 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
     rule = policy.rules[0]
     choice = choose(rule, policy, snapshot, found.processes, me)
     reason_of(rule, engine)
+    if rule.by:
+        # Where nobody has more than his share there was nobody to weigh.
+        rule = replace(rule, by="", share=None)
+        choose(rule, policy, snapshot, found.processes, me)
 
     child = sleeper()
     try:

@@ -104,11 +104,12 @@ def scan(
 
 
 def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Process | None:
-    """One process in detail, or None where it is gone (or letting go of its memory)."""
+    """One process in detail, or None where it is gone (or letting go of its memory). Its user is known with its sizes
+    only, so it has those as well where a selector asks for users."""
     try:
         stat = kernel.stat(proc, pid)
         source = kernel.source(proc, pid, stat)
-        status = kernel.parse_status(kernel.status(proc, source)) if sizes else None
+        status = kernel.parse_status(kernel.status(proc, source)) if sizes or "user" in wants else None
     except (OSError, ValueError, IndexError):
         return None
     return Process(

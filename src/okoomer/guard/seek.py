@@ -55,6 +55,8 @@ class Seeker:
     def adopt(self, policy: Policy) -> None:
         """Goes by another policy from now on, with rules of the same kinds, and forgets nothing."""
         self._policy = policy
+        if any(rule.by for rule in policy.rules):
+            import okoomer.policy.share  # noqa: F401 (an emergency is no time to load it)
         #: The rules whose candidates have to be looked at before they act, as indices.
         self.rating: tuple[int, ...] = ()
         if self._among:
@@ -152,7 +154,7 @@ class Seeker:
             return processes
         if not processes or victim.kind == SUM or (victim.kind == "process" and rule.unit != "group"):
             return processes
-        protects = protection(rule, self._policy, by_pid, self._me, aside, self._user, target)
+        protects = self._protection(rule, by_pid, target, aside, processes)
         if rule.unit == "group" and victim.kind == "group":
             members = group_of(self._proc, processes[0].group, {*victim.pids}, wants, self._tagged(protects, wants))
             return processes + members
@@ -175,11 +177,27 @@ class Seeker:
             return there
         by_pid = {process.pid: process for process in found.processes}
         wants = needs_of(self._policy, rule)
-        protects = protection(rule, self._policy, by_pid, self._me, aside, self._user, target)
+        protects = self._protection(rule, by_pid, target, aside, there)
         apart = apartness(rule, self._policy, by_pid)
         stays = self._tagged(lambda process: protects(process) or apart(process), wants)
         roots = [process.pid for process in there]
         return there + descendants(self._proc, roots, set(roots), wants, stays)
+
+    def _protection(
+        self,
+        rule: Rule,
+        by_pid: dict[int, Process],
+        target: Cgroup | None,
+        aside: frozenset[int],
+        members: list[Process],
+    ) -> Callable[[Process], str]:
+        """Why a process must not be touched as one more of a unit, or ''."""
+        others = None
+        if rule.by and members:
+            from okoomer.policy.share import strangers
+
+            others = strangers(rule, members[0])
+        return protection(rule, self._policy, by_pid, self._me, aside, self._user, target, others)
 
     def _tagged(self, judge: Callable[[Process], object], wants: frozenset[str]) -> Callable[[Process], object]:
         """The same judgement of processes whose cgroup's marks have not been read yet."""

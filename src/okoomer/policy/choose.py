@@ -40,7 +40,8 @@ TOLD = 10
 class Choice(Record):
     """The victim, or None and in `refusal` why there is none; `ranking` is best first, the victim not always on top:
     it may be a part of the best unit that is enough by itself. `writes` where it ends for what it writes into memory
-    that belongs to no process, whatever it frees."""
+    that belongs to no process, whatever it frees. `within`: nobody holds more than his share, so there was nobody to be
+    looked for."""
 
     victim: Candidate | None
     ranking: tuple[Candidate, ...]
@@ -48,6 +49,7 @@ class Choice(Record):
     least: int
     refusal: str = ""
     writes: bool = False
+    within: bool = False
 
 
 def need_of(rule: Rule, snapshot: Snapshot) -> int:
@@ -118,16 +120,40 @@ def choose(
         target: The cgroup that the rule is about: none outside of it is ended, or outside of where the rule seeks.
     """
     by_pid = {process.pid: process for process in processes}
-    need, least = need_of(rule, snapshot), least_of(rule, snapshot.memory.total)
-    protects = protection(rule, policy, by_pid, me, aside, user, target)
+    need = need_of(rule, snapshot)
+
+    def taken(others: Callable[[Process], str] | None, need: int) -> Choice:
+        protects = protection(rule, policy, by_pid, me, aside, user, target, others)
+        return _taken(rule, policy, snapshot, by_pid, protects, need, me, flood, ended)
+
+    if not rule.by:
+        return taken(None, need)
+    from okoomer.policy.share import choose_by  # most policies never need it
+
+    units: list[Unit] = []
+    if rule.by == "app":
+        protects = protection(rule, policy, by_pid, me, aside, user, target)
+        apart = _apartness(replace(rule, unit="auto"), policy, by_pid, protects)
+        units = applications(by_pid, lambda process: bool(protects(process)), lambda process: bool(apart(process)))
+    held, total = Scale(rule, policy, by_pid.values(), need).held, snapshot.memory.total
+    return choose_by(rule, total, by_pid.values(), units, held, need, least_of(rule, total), taken)
+
+
+def _taken(
+    rule: Rule,
+    policy: Policy,
+    snapshot: Snapshot,
+    by_pid: dict[int, Process],
+    protects: Callable[[Process], str],
+    need: int,
+    me: int,
+    flood: float,
+    ended: bool,
+) -> Choice:
+    """Whom a rule ends of those that are not protected."""
+    least = least_of(rule, snapshot.memory.total)
     preferred = matcher(rule.prefer, policy.prefer)
-    stands_apart = apartness(rule, policy, by_pid)
-    if rule.unit == "auto":
-        supervises = matcher(policy.supervisors)
-        first = {pid: path for pid, path in inits(by_pid).items() if supervises(by_pid[pid])}
-        judged = apartness(rule, policy, by_pid, frozenset(first)) if first else stands_apart
-        if own := excused(first, by_pid, lambda process: protects(process) or judged(process)):
-            stands_apart = apartness(rule, policy, by_pid, own)
+    stands_apart = _apartness(rule, policy, by_pid, protects)
 
     def untouchable(process: Process) -> bool:
         return bool(protects(process))
@@ -210,8 +236,13 @@ def protection(
     aside: frozenset[int] = frozenset(),
     user: int | None = None,
     target: Cgroup | None = None,
+    others: Callable[[Process], str] | None = None,
 ) -> Callable[[Process], str]:
-    """A function that says why a process must not be touched, or ''."""
+    """A function that says why a process must not be touched, or ''.
+
+    Args:
+        others: Says whose else a process is, where only somebody's can be taken.
+    """
     spared = matcher(rule.spare, policy.spare)
     ours = ancestors(processes, me)
     lies_outside = outside(rule, target)
@@ -233,6 +264,8 @@ def protection(
             return "another user's"
         if lies_outside(process):
             return "outside of the rule's cgroups"
+        if others and (whose := others(process)):
+            return whose
         written = spared(process)
         return f"spared by {written}" if written else ""
 
@@ -285,6 +318,20 @@ def apartness(
     return stands_apart
 
 
+def _apartness(
+    rule: Rule, policy: Policy, processes: dict[int, Process], protects: Callable[[Process], str]
+) -> Callable[[Process], str]:
+    """The same, where a container that would be one thing but for its own init is one."""
+    stands_apart = apartness(rule, policy, processes)
+    if rule.unit != "auto":
+        return stands_apart
+    supervises = matcher(policy.supervisors)
+    first = {pid: path for pid, path in inits(processes).items() if supervises(processes[pid])}
+    judged = apartness(rule, policy, processes, frozenset(first)) if first else stands_apart
+    own = excused(first, processes, lambda process: protects(process) or judged(process))
+    return apartness(rule, policy, processes, own) if own else stands_apart
+
+
 def sees_sessions(rule: Rule, policy: Policy) -> bool:
     """Whether it counts who holds a session together: not where a policy knows neither families nor supervisors, and
     so judges each process by itself alone."""
@@ -323,6 +370,8 @@ def needs_of(policy: Policy, *rules: Rule) -> frozenset[str]:
     kinds = {selector.kind for selector in selectors} | {one.selector.kind for one in pointing}
     if any(rule.rank in POINTED for rule in rules or policy.rules):
         kinds.add("oom_score")
-    if any(rule.scope or rule.among or sees_sessions(rule, policy) for rule in rules or policy.rules):
+    if any(rule.scope or rule.among or rule.by or sees_sessions(rule, policy) for rule in rules or policy.rules):
         kinds.add("cgroup")
+    if any(rule.by == "user" for rule in rules or policy.rules):
+        kinds.add("user")
     return frozenset(kinds)

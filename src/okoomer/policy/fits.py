@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from okoomer.policy.model import CGROUP_RANKS, POINTED, RANKS
+from okoomer.policy.model import CGROUP_RANKS, HOLDERS, POINTED, RANKS, Rule, Step
 from okoomer.policy.source import Section, Text
 
 #: The rank that is what the kernel says and nothing more.
@@ -50,8 +50,20 @@ def check(table: Section, fields: Mapping[str, Any]) -> None:
             raise key.error("a scope beside managed", "one of them: what systemd manages is the scope")
         elif name == "among" and fields["among"].relative and not scoped:
             raise value.string().error("a rule that is about no cgroup", "paths from the root, or scope in the rule")
+        elif name == "by":
+            _check_by(value.string(), fields, unit)
+        elif name == "share" and "by" not in fields:
+            raise key.error("a share of nobody", f"by = {' or '.join(HOLDERS)} beside it")
         elif name == "steps":
             _check_steps(value.strings(), scoped, unit)
+
+
+def _check_by(by: Text, fields: Mapping[str, Any], unit: str) -> None:
+    if unit == "cgroup":
+        raise by.error("unit cgroup goes by what a cgroup holds, and not by whose it is", "another unit, or no by")
+    steps = fields.get("steps", (Step("kill"),))
+    if not Rule("", fields["when"], "", unit=unit, steps=steps).chooses:
+        raise by.error("a rule that takes nobody", "a step that takes somebody, such as pause 10s, or no by")
 
 
 def _check_rank(rank: Text, unit: str) -> None:

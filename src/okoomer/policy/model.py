@@ -143,6 +143,9 @@ class Rule(Record):
     default in the scope, or in the whole hierarchy; `descend` says how deep (see DESCENTS). `managed` is the setting of
     systemd units (see MANAGED) for whose cgroups this rule is a pattern: by itself it never fires. While it has fired
     memory is as short as `level` says (see events.model.Level); a rule with a level needs no steps.
+
+    With `by` ("user" or "app") it takes only of those who hold more than their `share`, the one furthest over it first;
+    without a share of the one who holds most (see policy.share).
     """
 
     name: str
@@ -171,6 +174,8 @@ class Rule(Record):
     ratios: Ratios = Ratios()
     managed: str = ""
     level: int = 0
+    by: str = ""
+    share: Amount | None = None
 
     @property
     def only_warns(self) -> bool:
@@ -263,6 +268,8 @@ def _is_somewhere(condition: Condition) -> bool:
     return _is_somewhere(condition.part) if isinstance(condition, Not) else isinstance(condition, Somewhere)
 
 
+#: Whose holdings are summed up.
+HOLDERS = ("user", "app")
 UNITS = ("process", "group", "family", "auto", "cgroup")
 RANKS = ("freed", "rss", "growth", "oom_score", "badness", "swap")
 #: What only a cgroup has; of these ranks and of freed, rss, growth and swap cgroups can be.

@@ -17,6 +17,7 @@ FORECAST = "forecast"
 CGROUP_LIMIT = "cgroup-limit"
 CGROUP_SIZE = "cgroup-size"
 OWNERLESS = "ownerless-memory"
+OVER_SHARE = "over-share"
 OTHER = "other"
 
 #: The first row whose kinds of evidence are all there gives the reason.
@@ -41,9 +42,12 @@ _EVIDENCE_OF_CGROUP = {
 
 def reason_of(rule: Rule, engine: Engine, writes: bool = False, target: Cgroup | None = None) -> str:
     """The reason for which a fired rule acts (about a cgroup, if it has a scope): by those of its comparisons that
-    hold, unless it takes somebody for what he `writes` into memory that belongs to nobody."""
+    hold, unless it takes somebody for what he `writes` into memory that belongs to nobody, or for what he holds beyond
+    his share."""
     if writes:
         return OWNERLESS
+    if rule.share:
+        return OVER_SHARE
     evidence = {_evidence(comparison.metric) for comparison in engine.holding(rule, target)}
     return next((reason for kinds, reason in _REASONS if kinds <= evidence), OTHER)
 

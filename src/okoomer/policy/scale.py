@@ -55,7 +55,7 @@ class Scale:
 
     def candidate(self, unit: Unit, tier: int, because: str) -> Candidate:
         members = unit.members()
-        freed = sum(p.anon + p.swap for p in members) + self._private_shmem(members)
+        freed = self.held(members)
         known = [p.growth for p in members if p.growth is not None]
         growth = sum(known) if known else None
         share = (growth or 0) / self.growth if self.growth else 0.0
@@ -88,6 +88,10 @@ class Scale:
             rss=sum(map(_rss, members)),
             why="; ".join(why),
         )
+
+    def held(self, members: list[Process]) -> int:
+        """Bytes that are these processes' own: anonymous ones, swap, and shared memory that nobody else holds."""
+        return sum(p.anon + p.swap for p in members) + self._private_shmem(members)
 
     def _score(self, unit: Unit, members: list[Process], freed: int, growth: float | None) -> float:
         rank = self._rule.rank

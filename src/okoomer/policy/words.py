@@ -44,6 +44,10 @@ _RANKS = {
     "pgscan": "that reclaim is busiest with",
     "io_cost": "that costs its devices most",
 }
+_HOLDERS = {
+    "user": ("user", "users"),
+    "app": ("application, service or container", "applications, services and containers"),
+}
 _DESCENTS = {
     "no": "one cgroup as a whole",
     "best": "one cgroup as a whole, the best of its siblings from the top down",
@@ -196,6 +200,8 @@ def _rule(rule: Rule) -> list[str]:
         lines.append(f"It {', then '.join(_step(step, rule) for step in rule.steps)}.")
     if rule.chooses:
         lines.append(f"Its choice is {_choice(rule)}.")
+    if rule.by:
+        lines.append(f"It takes only of {_holder(rule)}.")
     if rule.target:
         lines.append(f"It wants {_amount(rule.target)} to be available afterwards.")
     if rule.least:
@@ -228,6 +234,13 @@ def _choice(rule: Rule) -> str:
     unit = _DESCENTS[rule.descend] if rule.of_cgroups else _UNITS[rule.unit]
     where = f" among {rule.among.text}" if rule.among else " in that cgroup" if rule.scope or rule.managed else ""
     return f"{unit}{where}, {_RANKS[rule.rank]}"
+
+
+def _holder(rule: Rule) -> str:
+    one, several = _HOLDERS[rule.by]
+    if rule.share:
+        return f"{several} that hold more than {_amount(rule.share)}, of the one furthest over first"
+    return f"the {one} that holds most, or of the next where that cannot be"
 
 
 def _ratios(ratios: Ratios) -> str:

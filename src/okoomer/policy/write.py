@@ -115,9 +115,12 @@ def _rule(rule: Rule) -> dict[str, str]:
         ("among", _globs(rule.among) if rule.among else None, None),
         ("descend", rule.descend, plain.descend),
         ("rank", rule.rank, plain.rank),
+        ("by", rule.by, plain.by),
     ):
         if text is not None and text != usual:
             keys[key] = _pair(key, text)
+    if rule.share:
+        keys["share"] = _pair("share", _amount(rule.share))
     keys |= _ratios(rule.ratios)
     for key, selectors in (("prefer", rule.prefer), ("avoid", rule.avoid), ("spare", rule.spare)):
         if selectors:
