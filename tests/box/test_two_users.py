@@ -1,0 +1,58 @@
+"""Two people in a box: the one who holds more than his share is taken, though the other has the largest process."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.box.box import Box
+from tests.box.guards import OKOOMER, events, state
+from tests.box.procfiles import GIB, MIB
+
+ALICE, BOB = 1001, 1002
+POLICY = """
+[[rule]]
+name  = "share"
+when  = "mem.available <= 10%"
+unit  = "process"
+by    = "user"
+share = "250MiB"
+steps = ["pause 1s", "kill"]
+rest  = "1min"
+"""
+
+
+def test_who_is_over_his_share_stands_still_and_ends_and_the_other_runs_on(box: Box, tmp_path: Path) -> None:
+    single = box.spawn(rss_bytes=200 * MIB, uid=BOB, name="single")
+    many = [box.spawn(rss_bytes=80 * MIB, uid=ALICE, name="many", gives_back=12 * GIB) for _ in range(4)]
+    service = box.spawn(rss_bytes=260 * MIB, name="service")
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY)
+    guard = box.daemon([OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", str(file)])
+    guard.wait_line('"event": "started"', 20)
+    box.memory(available=box.total * 8 // 100)
+    guard.wait_line('"event": "paused"', 20)
+    [chosen] = events(guard, "chosen")
+    (taken,) = (one for one in many if one.pid in chosen["pids"])
+    assert (chosen["pids"], chosen["user"], chosen["reason"]) == ([taken.pid], ALICE, "over-share")
+    assert chosen["why"].startswith("user 1001 holds 3")
+    assert [state(one) == "T" for one in (single, service)] == [False, False]
+    assert taken.wait(20).signal == signal.SIGKILL
+    guard.wait_line('"event": "died"', 20)
+    assert single.alive and service.alive and sum(one.alive for one in many) == 3
+
+
+def test_as_long_as_both_are_within_nobody_is_taken_and_nothing_is_refused(box: Box, tmp_path: Path) -> None:
+    hogs = [box.spawn(rss_bytes=200 * MIB, uid=uid) for uid in (ALICE, BOB)]
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY)
+    guard = box.daemon([OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", str(file)])
+    guard.wait_line('"event": "started"', 20)
+    box.memory(available=box.total * 8 // 100)
+    guard.wait_line('"state": "fired"', 20)
+    third = box.spawn(rss_bytes=100 * MIB, uid=BOB, gives_back=12 * GIB)
+    guard.wait_line('"event": "paused"', 20)
+    assert not events(guard, "refused")
+    [chosen] = events(guard, "chosen")
+    assert chosen["user"] == BOB and chosen["pids"][0] in (hogs[1].pid, third.pid)
+    assert hogs[0].alive and state(hogs[0]) != "T"
