@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 
@@ -40,6 +41,26 @@ def test_who_is_over_his_share_stands_still_and_ends_and_the_other_runs_on(box: 
     assert taken.wait(20).signal == signal.SIGKILL
     guard.wait_line('"event": "died"', 20)
     assert single.alive and service.alive and sum(one.alive for one in many) == 3
+
+
+def test_top_tells_who_stands_still_by_which_rule_and_what_happened(box: Box, tmp_path: Path) -> None:
+    many = [box.spawn(rss_bytes=150 * MIB, uid=ALICE, name="many") for _ in range(2)]
+    file = tmp_path / "policy.toml"
+    file.write_text(POLICY.replace("pause 1s", "pause 5min"))
+    guard = box.daemon([OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", str(file)])
+    guard.wait_line('"event": "started"', 20)
+    box.memory(available=box.total * 8 // 100)
+    guard.wait_line('"event": "paused"', 20)
+    [paused] = events(guard, "paused")
+    top = box.daemon([OKOOMER, "top", "--json", "--count", "1", "--runtime-dir", "/run/okoomer"])
+    view = json.loads(top.wait_line('"standing"', 60).text)
+    assert (view["guard"], view["unknown"]) == (guard.pid, "")
+    assert view["available"] == box.total * 8 // 100 // 1024 * 1024
+    [standing] = view["standing"]
+    assert (standing["state"], standing["pid"], standing["why"]) == ("paused", paused["pids"][0], "rule share")
+    assert standing["pid"] in [one.pid for one in many] and standing["seconds"] >= 0
+    assert [one["event"] for one in view["events"]][-2:] == ["chosen", "paused"]
+    assert top.wait(20).code == 0
 
 
 def test_as_long_as_both_are_within_nobody_is_taken_and_nothing_is_refused(box: Box, tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ class Bus:
             found.append({"question": number, **details, "left": max(0.0, until - time.time()) if until else None})
         return found
 
+    def state(self) -> dict[str, Any]:
+        """The same of what is told on the bus."""
+        standing = [(pid, start, name, -1, None) for pid, start, name in self.paused()]
+        return {"questions": self.questions(), "paused": standing}
+
     def turns(self) -> dict[int, tuple[float, str]]:
         """Who waits for his turn: that is not told on the bus."""
         return {}

@@ -19,8 +19,8 @@ from okoomer.policy.error import PolicyError
 
 #: Each is a module of this package with a click command named `command`; the order is that of the help.
 COMMANDS = (
-    "run", "courier", "desktop", "demo", "status", "answer", "pause", "resume", "check", "why", "snapshot", "doctor",
-    "sort", "pressure", "import",
+    "run", "courier", "desktop", "demo", "status", "top", "answer", "pause", "resume", "check", "why", "snapshot",
+    "doctor", "sort", "pressure", "import",
 )  # fmt: skip
 
 

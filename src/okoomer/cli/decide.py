@@ -30,7 +30,8 @@ from okoomer.units import size
 
 
 class Decision(Record):
-    """What a policy says of one instant; `rule` and `choice` are None where no rule acts."""
+    """What a policy says of one instant; `rule` and `choice` are None where no rule acts. `by` is the rule that chose:
+    that one, or where none acts the one that would if it came to that."""
 
     clock: float
     verdict: Verdict
@@ -38,6 +39,7 @@ class Decision(Record):
     rule: Rule | None = None
     reason: str = ""
     choice: Choice | None = None
+    by: Rule | None = None
 
 
 class Decider:
@@ -75,7 +77,8 @@ class Decider:
         found = self._scan(machine, snapshot, rule or choosing[0])
         if rule is None and not always:
             return Decision(snapshot.time, verdict, found)
-        choice = seeker.choice(rule or choosing[0], target, snapshot, found)
+        by = rule or choosing[0]
+        choice = seeker.choice(by, target, snapshot, found)
         passed: set[int] = set()
         while choice.within and index is not None:
             # As in the guard: where nobody has more than his share the next rule that has fired has its turn.
@@ -85,15 +88,15 @@ class Decider:
             if verdict.act is None:
                 break
             index, target = verdict.act, verdict.target
-            rule = self.policy.rules[index]
+            by = rule = self.policy.rules[index]
             choice = seeker.choice(rule, target, snapshot, found)
         for later in choosing[1:] if rule is None else ():
             if not choice.within:
                 break
-            choice = seeker.choice(later, None, snapshot, found)
+            by, choice = later, seeker.choice(later, None, snapshot, found)
         choice = replace(choice, ranking=tuple(seeker.filled(candidate) for candidate in choice.ranking))
         reason = reason_of(rule, self.engine, choice.writes, target) if rule else ""
-        return Decision(snapshot.time, verdict, found, rule, reason, choice)
+        return Decision(snapshot.time, verdict, found, rule, reason, choice, by)
 
     def _turn(self, machine: Machine) -> tuple[Cgroups, Seeker]:
         """What reads the cgroups of this machine, and what chooses on it and remembers the instants before."""

@@ -17,6 +17,7 @@ class Guard(Protocol):
 
     def questions(self) -> list[dict[str, Any]]: ...
     def paused(self) -> list[tuple[int, int, str]]: ...
+    def state(self) -> dict[str, Any]: ...
     def turns(self) -> dict[int, tuple[float, str]]: ...
     def answer(self, question: int, word: str, ceiling: int) -> tuple[str, str]: ...
     def pause(self, pid: int, start: int) -> tuple[str, str]: ...
@@ -65,7 +66,7 @@ def finish(what: str, status: str, text: str, as_json: bool, none: str = "", bad
     Raises:
         Exit: With NO or BAD_INPUT.
     """
-    why = {"none": none, "bad": bad}.get(status) or harmless(text) or _MEANING.get(status) or f"the guard says {status}"
+    why = {"none": none, "bad": bad}.get(status) or meaning(status, text)
     code = DONE if status == "ok" else BAD_INPUT if status == "bad" else NO
     if as_json:
         click.echo(to_json({"status": status, "text": what if status == "ok" else why}))
@@ -75,6 +76,11 @@ def finish(what: str, status: str, text: str, as_json: bool, none: str = "", bad
         click.echo(f"okoomer: {why}", err=True)
     if code:
         _exit(code)
+
+
+def meaning(status: str, text: str) -> str:
+    """Why something was not done, by the status and what the guard says about it."""
+    return harmless(text) or _MEANING.get(status) or f"the guard says {status}"
 
 
 def _exit(code: int) -> NoReturn:

@@ -89,7 +89,7 @@ def standing(
     """
     to = None
     try:
-        to = _asked(runtime_dir, directory)
+        to = reached(runtime_dir, directory)
         if to is None:
             return [], {}, [], ""
         waits = {
@@ -104,7 +104,7 @@ def standing(
             to.close()
 
 
-def _asked(runtime_dir: str | None, directory: str) -> Guard | None:
+def reached(runtime_dir: str | None, directory: str) -> Guard | None:
     """Whoever can be asked; None where there is no door and no okoomer on the bus. Nobody is started for it."""
     if runtime_dir or is_ours(directory):
         return Door(directory) if place.running(directory) is not None and Path(directory, SOCKET).exists() else None
