@@ -19,7 +19,7 @@ from rich.console import Console
 from okoomer.cli import top_live
 from okoomer.cli.top import Watch
 from okoomer.cli.top_events import KEPT, Events
-from okoomer.cli.top_view import KEYS, View
+from okoomer.cli.top_view import KEYS, First, View
 from okoomer.events import model
 from okoomer.events.ring import Ring
 from okoomer.events.text import line
@@ -102,6 +102,19 @@ def test_it_tells_who_stands_still_and_why_and_what_is_asked_and_happened(
         f"me (pid {os.getpid()}) gets no more than 1.0 GiB (RLIMIT_DATA)",
         "swap is gone",
     ]
+
+
+def test_what_a_guard_says_besides_is_shown_and_what_makes_no_sense_is_not(watch: Watch) -> None:
+    me = os.getpid()
+    watch._events.slowed[me] = ("tool", time.time() - 60, "rule slow, at most 1.0 GiB")
+    said = {"slowed": [[me, "tool", "/a"], ["nobody", "/a"], 5], "primed": [me, "hog"], "turns": [[41, "no room"]]}
+    said["paused"] = [[41, 5, "make", 0, 3.0]]
+    waits, slowed, primed = watch._standing(said)
+    assert (waits.state, waits.pid, waits.seconds, waits.why) == ("waits", 41, 3.0, "no room")
+    assert (slowed.state, slowed.name, slowed.why) == ("slowed", "tool", "rule slow, at most 1.0 GiB")
+    assert slowed.seconds and slowed.seconds >= 60 and slowed.start
+    assert (primed.state, primed.name, primed.seconds) == ("primed", "hog", None)
+    assert watch._standing({"primed": None, "slowed": [[]]}) == ()
 
 
 def test_of_a_guard_that_lets_nobody_in_it_says_so_and_goes_on(tmp_path: Path, policy: Path, guard: Guard) -> None:
@@ -227,6 +240,15 @@ def test_keys_choose_and_do_and_q_gives_the_screen_back(monkeypatch: pytest.Monk
     text = screen.out.getvalue()
     assert "did e" in text and KEYS[:20] in text
     assert text.startswith("\x1b[?1049h") and "\x1b[?1049l" in text
+
+
+def test_whoever_is_shown_twice_does_not_hold_up_whoever_goes_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranking = (First("make", 31, 5, 0, ""), First("x", 60, 1, 0, ""))
+    screen = Screen(monkeypatch, replace(BUSY, standing=BUSY.standing[:1], ranking=ranking))
+    keys = iter(["down", "down", "down", "p", "down", "p", "up", "up", "r", "q"])
+    monkeypatch.setattr(top_live, "_key", lambda _fd, _seconds: next(keys))
+    screen.run()
+    assert screen.done == [("p", 60), ("p", 31), ("r", 31)]
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ class Watch:
             full=full,
             level=int(state.get("level", level)),
             left=left if left is not None and left < 3600 else None,
+            late=state.get("canary"),
             rules=tuple((one.name, one.state) for one in decision.verdict.rules if one.state != QUIET),
             standing=self._standing(state),
             questions=tuple(map(_asked, state.get("questions", ()))),
@@ -202,12 +203,14 @@ class Watch:
             else Someone("paused", pid, start, str(name), seconds, by.get(pid, ""))
             for pid, start, name, _user, seconds in state.get("paused", ())
         ]
-        for pid, name, *_ in state.get("slowed", ()):
-            found.append(Someone("slowed", pid, ticks("/proc", pid), str(name), None, ""))
-        if primed := state.get("primed"):
-            pid, name = primed[:2]
-            found.append(Someone("primed", pid, ticks("/proc", pid), str(name), None, "first for the kernel, too"))
         now = time.time()
+        slowed = self._events.slowed
+        for pid, name in filter(None, map(_named, state.get("slowed", ()))):
+            _, at, text = slowed.get(pid, (name, None, ""))
+            found.append(Someone("slowed", pid, ticks("/proc", pid), name, at and max(0.0, now - at), text))
+        if primed := _named(state.get("primed")):
+            pid, name = primed
+            found.append(Someone("primed", pid, ticks("/proc", pid), name, None, "by the kernel's own killer, too"))
         for pid, (name, at, text) in self._events.limited.items():
             found.append(Someone("limited", pid, ticks("/proc", pid), name, max(0.0, now - at), text))
         return tuple(found)
@@ -260,6 +263,13 @@ def _stalls(last: Snapshot | None, now: Snapshot) -> tuple[float | None, float |
 
 def _averages(pressure: Pressure) -> tuple[float, float | None]:
     return pressure.some.avg10, pressure.full.avg10 if pressure.full else None
+
+
+def _named(one: Any) -> tuple[int, str] | None:
+    """The pid and the name with which a list of the guard's begins, if it does."""
+    if not isinstance(one, list) or len(one) < 2 or not isinstance(one[0], int):
+        return None
+    return one[0], str(one[1])
 
 
 def _asked(question: dict[str, Any]) -> Asked:

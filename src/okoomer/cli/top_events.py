@@ -39,8 +39,9 @@ class Events:
         self.latest: tuple[Happened, ...] = ()
         #: By pid by whose wish somebody has to stand still.
         self.by: dict[int, str] = {}
-        #: By pid the name of whoever has a ceiling, since when (Unix time), and what it is, in words.
+        #: By pid the name of whoever has a ceiling, or is slowed down, since when (Unix time), and what that is.
         self.limited: dict[int, tuple[str, float, str]] = {}
+        self.slowed: dict[int, tuple[str, float, str]] = {}
 
     def read(self) -> str:
         """Takes in what is new; why that cannot be done, or ''."""
@@ -69,13 +70,16 @@ class Events:
             return
         if kind not in _DULL:
             self.latest = (*self.latest, Happened(at, kind, sentence(event)[1]))[-KEPT:]
+        pids = fields.get("pids", ())
         if kind == "paused":
-            self.by |= dict.fromkeys(fields["pids"], str(fields["by"]))
-        elif kind == "limited":
-            self.limited |= dict.fromkeys(fields["pids"][:1], (fields["name"], at, f"at most {size(fields['bytes'])}"))
-        elif kind in ("resumed", "died"):
-            for pid in fields["pids"]:
-                self.by.pop(pid, None)
+            self.by |= dict.fromkeys(pids, str(fields["by"]))
+        elif kind in ("limited", "slowed"):
+            held = self.limited if kind == "limited" else self.slowed
+            by = f"rule {fields['rule']}, " if "rule" in fields else ""
+            held |= dict.fromkeys(pids[:1], (str(fields["name"]), at, f"{by}at most {size(fields['bytes'])}"))
+        elif kind in ("resumed", "eased", "died"):
+            for pid in pids:
+                (self.slowed if kind == "eased" else self.by).pop(pid, None)
 
 
 def _record(fields: dict[str, Any]) -> Record | None:

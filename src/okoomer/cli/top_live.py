@@ -51,13 +51,15 @@ def live(look: Callable[[], View], do: Do, interval: float, count: int | None, c
 def _draw(
     look: Callable[[], View], do: Do, interval: float, count: int | None, console: Console, shown: Live, fd: int
 ) -> None:
-    chosen: tuple[int, int] | None = None
+    chosen, at = None, -1
     note, until, seen = "", 0.0, 0
     view = look()
     due = time.monotonic() + interval
     while True:
         there = rows(view)
-        at = next((n for n, one in enumerate(there) if one[1:] == chosen), -1)
+        # Whoever is paused may stand in the ranking as well: the place counts as long as he is there.
+        if not 0 <= at < len(there) or there[at] != chosen:
+            at = there.index(chosen) if chosen in there else -1
         note = note if time.monotonic() < until else ""
         drawn = lines(view, console.width, console.height, at, note)
         shown.update(Text("\n", no_wrap=True, overflow="crop").join(drawn), refresh=True)
@@ -66,7 +68,8 @@ def _draw(
             return
         if key in ("up", "down") and there:
             step = 1 if key == "down" else -1
-            chosen = there[(at + step) % len(there) if at >= 0 else 0 if step > 0 else -1][1:]
+            at = (at + step) % len(there) if at >= 0 else 0 if step > 0 else len(there) - 1
+            chosen = there[at]
         elif key in ("p", "r", "e"):
             note, until = do(key, view, there[at] if at >= 0 else None), time.monotonic() + NOTED
             due = 0.0

@@ -70,7 +70,8 @@ class First(Record):
 class View(Record):
     """What there is to see at one instant: sizes in bytes, stalls as shares 0..1 of the time since the view before (of
     the first one the kernel's average over 10 s), None where that is not known. `left` are seconds until nothing is
-    left at the present rate, None if that is not in sight; `rules` are those that are not quiet, with their states.
+    left at the present rate, None if that is not in sight; `late` are those by which the guard's canary is late,
+    None if it has none; `rules` are those that are not quiet, with their states.
 
     `rule` is the one that acts, or would first, `acts` which of these it is; `takes` is whom it takes, or '' and in
     `refusal` why nobody. `guard` is the pid of the guard, 0 if that is not known, None if there is none; `unknown` is
@@ -89,6 +90,7 @@ class View(Record):
     full: float | None
     level: int
     left: float | None
+    late: float | None
     rules: tuple[tuple[str, str], ...]
     standing: tuple[Someone, ...]
     questions: tuple[Asked, ...]
@@ -185,8 +187,9 @@ def _bar(
 def _rules(view: View) -> Iterable[Text]:
     name, colour = _LEVELS.get(view.level, (str(view.level), "yellow"))
     left = "" if view.left is None else f", at this rate nothing is left in {view.left:.0f} s"
+    late = "" if view.late is None else f"; the canary is late by {view.late:.2f} s"
     states = ", ".join(f"{harmless(rule)} {state}" for rule, state in view.rules) or "all quiet"
-    yield Text.assemble(f"{'level':<{_HEAD}}", (name, colour), left)
+    yield Text.assemble(f"{'level':<{_HEAD}}", (name, colour), left, late)
     yield Text(f"{'rules':<{_HEAD}}{states}")
 
 
