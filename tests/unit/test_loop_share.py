@@ -9,11 +9,11 @@ import pytest
 
 from okoomer.events import model
 from okoomer.facts import Process
-from okoomer.guard.loop import WITHIN
 from okoomer.guard.rehearsal import rehearse
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
 from okoomer.policy.model import Amount, Comparison, Policy, Rule, Step
+from okoomer.policy.share import LONGEST, SHORTEST
 from okoomer.record import replace
 from tests.unit.console import okoomer
 from tests.unit.machines import App, build
@@ -48,16 +48,21 @@ def kinds(scene: Stage) -> list[str]:
 
 def test_as_long_as_all_are_within_their_shares_nothing_is_said_and_seldom_looked(scene: Scene) -> None:
     scene.share = 0.15
-    scene.run(3 * WITHIN)
+    scene.run(3 * LONGEST)
     assert kinds(scene) == ["RuleChanged"]
-    assert 1 < scene.scans <= 5
+    # The one who holds most has room for 48 MiB more, which takes a tenth of a second.
+    often = scene.scans
+    assert 3 * LONGEST / (2 * SHORTEST) < often <= 3 * LONGEST / SHORTEST + 1
+    scene.processes[5] = replace(scene.processes[5], anon=100 * MIB)
+    scene.run(3 * LONGEST)
+    assert kinds(scene) == [] and 2 <= scene.scans - often <= 12
 
 
 def test_whoever_comes_to_hold_more_is_taken_and_nobody_else(scene: Scene) -> None:
     scene.share = 0.15
     scene.run(1.0)
     scene.processes[4] = replace(scene.processes[4], anon=1400 * MIB)
-    until = scene.world.now + WITHIN + 1.0
+    until = scene.world.now + LONGEST + 1.0
     while not scene.told(model.Chosen) and scene.world.now < until:
         scene.world.now += max(scene.cycle(), 1e-3)
     chosen, *later = scene.told(model.Chosen)

@@ -7,7 +7,7 @@ import pytest
 from okoomer.facts import Memory, Process, Snapshot
 from okoomer.policy.choose import Choice, choose, needs_of
 from okoomer.policy.model import Amount, Comparison, Policy, Rule
-from okoomer.policy.share import MACHINES, strangers, user_of
+from okoomer.policy.share import LONGEST, MACHINES, strangers, user_of
 from okoomer.record import replace
 from tests.unit.strategies import GIB, MIB, selector
 
@@ -59,7 +59,12 @@ def test_only_whoever_holds_more_than_his_share_can_be_taken(processes: list[Pro
     choice = chosen(*processes)
     by_pid = {one.pid: one for one in processes}
     assert {by_pid[pid].user for pid in pids(choice) or ()} == ({expected} if expected else set())
-    assert choice.within == (expected is None) == bool(choice.refusal)
+    assert bool(choice.within) == (expected is None) == bool(choice.refusal)
+
+
+def test_how_soon_it_is_looked_again_goes_by_how_near_somebody_is() -> None:
+    found = [chosen(process(10, ALICE, anon=held)).within for held in (0, 900, 1640, 1844, 2040)]
+    assert found == pytest.approx([LONGEST, 2.8, 1.0, 0.5, 0.25], abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_only_one_user_is_taken_and_he_holds_more_than_his_share(random: Random)
 def test_there_is_nobody_to_be_taken_exactly_where_all_are_within(random: Random) -> None:
     case = Case(random, "user")
     over = [user for user, held in case.held().items() if held > int(case.allowed)]
-    assert case.choice.within == (not over)
+    assert bool(case.choice.within) == (not over)
     assert (case.choice.victim is None) == bool(case.choice.refusal)
 
 
@@ -113,7 +113,7 @@ def test_only_one_application_is_taken_and_it_holds_more_than_its_share(random: 
     applied = [{one.pid for one in unit.members()} for unit in outermost]
     weigh = Scale(case.rule, case.policy, case.processes, 0)
     held = [weigh.held([by_pid[pid] for pid in pids]) for pids in applied]
-    assert case.choice.within == all(bytes_held <= int(case.allowed) for bytes_held in held)
+    assert bool(case.choice.within) == all(bytes_held <= int(case.allowed) for bytes_held in held)
     for unit in (case.choice.victim, *case.choice.ranking):
         whose = [number for number, pids in enumerate(applied) if unit and not pids.isdisjoint(unit.pids)]
         assert len(whose) == (1 if unit else 0)

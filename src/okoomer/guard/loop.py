@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks: at the least, while a rule has fired, without and with triggers at the most.
 SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
-#: Seconds until somebody is looked for again after nobody was worth it, and after nobody had more than his share.
-AGAIN, WITHIN = 1.0, 3.0
+#: Seconds until somebody is looked for again after nobody was worth it.
+AGAIN = 1.0
 #: Scans are kept for later growth when a rule could fire within so many seconds.
 NEAR = 0.5
 #: Seconds until those who stand still are looked at again, whether they live.
@@ -269,7 +269,7 @@ class Guard:
         processes = self._seeker.members(rule, choice.victim, target, found, aside) if choice.victim else []
         cost = thread_time() - cpu
         if choice.victim is None or not processes:
-            self._forgo(index, target, began + (WITHIN if choice.within else AGAIN))
+            self._forgo(index, target, began + (choice.within or AGAIN))
             if not (choice.within or self._refused or self.ladder.keeps(rule, began)):
                 if self.thorough:
                     self._changes.tell_state(snapshot)

@@ -40,8 +40,8 @@ TOLD = 10
 class Choice(Record):
     """The victim, or None and in `refusal` why there is none; `ranking` is best first, the victim not always on top:
     it may be a part of the best unit that is enough by itself. `writes` where it ends for what it writes into memory
-    that belongs to no process, whatever it frees. `within`: nobody holds more than his share, so there was nobody to be
-    looked for."""
+    that belongs to no process, whatever it frees. `within` where nobody holds more than his share, so that
+    there was nobody to be looked for: the seconds in which that hardly changes."""
 
     victim: Candidate | None
     ranking: tuple[Candidate, ...]
@@ -49,7 +49,7 @@ class Choice(Record):
     least: int
     refusal: str = ""
     writes: bool = False
-    within: bool = False
+    within: float = 0.0
 
 
 def need_of(rule: Rule, snapshot: Snapshot) -> int:

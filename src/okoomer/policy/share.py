@@ -33,6 +33,9 @@ NOBODYS = range(61184, 65536)
 #: Where the processes of those lie who have logged in.
 _SLICE = "/user.slice/user-"
 MACHINES = -1
+#: Seconds until it is looked again whether anybody has come to hold more, if nobody gets more than this share of memory
+#: each second.
+SHORTEST, LONGEST, FILLS = 0.25, 3.0, 0.05
 _NAMES = {"user": "user", "app": "application"}
 
 
@@ -102,7 +105,10 @@ def choose_by(
         return first
     most = f"; {holders[0].name} holds most, {size(holders[0].held)}" if holders else ""
     refusal = f"no {_NAMES[rule.by]} holds more than the share, {size(allowed)}{most}"
-    return Choice(None, (), need, least, refusal, within=True)
+    # Who is near to it is looked at again soon: each look costs as much as a choice.
+    room = allowed - (holders[0].held if holders else 0)
+    within = min(LONGEST, max(SHORTEST, room / (FILLS * total)))
+    return Choice(None, (), need, least, refusal, within=within)
 
 
 def strangers(rule: Rule, root: Process) -> Callable[[Process], str]:
