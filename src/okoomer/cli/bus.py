@@ -54,11 +54,6 @@ class Bus:
             found.append({"question": number, **details, "left": max(0.0, until - time.time()) if until else None})
         return found
 
-    def state(self) -> dict[str, Any]:
-        """The same of what is told on the bus."""
-        standing = [(pid, start, name, -1, None) for pid, start, name in self.paused()]
-        return {"questions": self.questions(), "paused": standing}
-
     def turns(self) -> dict[int, tuple[float, str]]:
         """Who waits for his turn: that is not told on the bus."""
         return {}
@@ -88,6 +83,11 @@ class Bus:
     def resume(self, pid: int, _start: int) -> tuple[str, str]:
         """Lets a paused process run again."""
         return self._do("Resume", "u", pid)
+
+    def state(self) -> dict[str, Any]:
+        """What the guard says of itself at its door, as far as that is told on the bus."""
+        standing = [(pid, start, name, -1, None) for pid, start, name in self.paused()]
+        return {"questions": self.questions(), "paused": standing}
 
     def _do(self, member: str, signature: str, *words: Any) -> tuple[str, str]:
         try:

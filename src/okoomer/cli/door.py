@@ -59,10 +59,6 @@ class Door:
         """Who stands still: pid, start time in ticks, and name."""
         return [(pid, start, str(name)) for pid, start, name, *_ in self._state()["paused"]]
 
-    def state(self) -> dict[str, Any]:
-        """All that the guard says of itself, as guard.state has it."""
-        return self._state()
-
     def turns(self) -> dict[int, tuple[float, str]]:
         """Of those who stand still, by pid, who waits for his turn: for so many seconds, and why."""
         state = self._state()
@@ -80,6 +76,10 @@ class Door:
     def resume(self, pid: int, start: int) -> tuple[str, str]:
         """Lets a paused process run again."""
         return self._ask("resume", pid, start, os.geteuid())
+
+    def state(self) -> dict[str, Any]:
+        """All that the guard says of itself, as guard.state has it."""
+        return self._state()
 
     def _state(self) -> dict[str, Any]:
         _, text = self._ask("state")

@@ -58,14 +58,6 @@ def check(table: Section, fields: Mapping[str, Any]) -> None:
             _check_steps(value.strings(), scoped, unit)
 
 
-def _check_by(by: Text, fields: Mapping[str, Any], unit: str) -> None:
-    if unit == "cgroup":
-        raise by.error("unit cgroup goes by what a cgroup holds, and not by whose it is", "another unit, or no by")
-    steps = fields.get("steps", (Step("kill"),))
-    if not Rule("", fields["when"], "", unit=unit, steps=steps).chooses:
-        raise by.error("a rule that takes nobody", "a step that takes somebody, such as pause 10s, or no by")
-
-
 def _check_rank(rank: Text, unit: str) -> None:
     if unit != "cgroup" and rank.value in CGROUP_RANKS:
         raise rank.error("a rank of cgroups", f'unit = "cgroup" with it, or one of {", ".join(RANKS)}')
@@ -85,3 +77,11 @@ def _check_steps(steps: list[Text], scoped: bool, unit: str) -> None:
             if end == "oom":
                 expected = f"kill as its end, or unit {' or '.join(_WHOLE)}"
                 raise step.error(f"{kind} before oom, where the kernel chooses somebody else", expected)
+
+
+def _check_by(by: Text, fields: Mapping[str, Any], unit: str) -> None:
+    if unit == "cgroup":
+        raise by.error("unit cgroup goes by what a cgroup holds, and not by whose it is", "another unit, or no by")
+    steps = fields.get("steps", (Step("kill"),))
+    if not Rule("", fields["when"], "", unit=unit, steps=steps).chooses:
+        raise by.error("a rule that takes nobody", "a step that takes somebody, such as pause 10s, or no by")
