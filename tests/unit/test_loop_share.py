@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -81,12 +82,12 @@ def test_a_less_urgent_rule_has_its_turn_where_all_are_within(scene: Scene) -> N
 
 
 def test_a_guard_that_hangs_takes_whoever_holds_too_much_or_else_anybody(scene: Scene) -> None:
-    outlook = scene.guard._outlook
-    best = outlook.prepare(scene.snapshot())
-    assert best and [one.pid for one in best[1]] == [20]
-    scene.processes[4] = replace(scene.processes[4], anon=1400 * MIB)
-    best = outlook.prepare(scene.snapshot())
-    assert best and [one.pid for one in best[1]] == [22]
+    watchdog = SimpleNamespace(best=None)
+    scene.guard.watchdog = watchdog  # type: ignore[assignment]
+    for anon, pid in ((1100, 20), (1400, 22)):
+        scene.processes[4] = replace(scene.processes[4], anon=anon * MIB)
+        scene.guard.prepare(scene.snapshot())
+        assert watchdog.best and [one.pid for one in watchdog.best[1]] == [pid]
 
 
 def test_a_rehearsal_takes_nobody_for_lack_of_a_share() -> None:
