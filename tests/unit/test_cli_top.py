@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from okoomer.cli import top_live
+from okoomer.cli import status, top_live
 from okoomer.cli.top import Watch
 from okoomer.cli.top_events import KEPT, Events
 from okoomer.cli.top_view import KEYS, First, View
@@ -24,8 +24,10 @@ from okoomer.events import model
 from okoomer.events.ring import Ring
 from okoomer.events.text import line
 from okoomer.record import Record, replace
+from tests.unit.buses import DAEMON, Daemon
 from tests.unit.console import okoomer
 from tests.unit.replies import Guard, asked
+from tests.unit.sessions import POLICY, Okoomer, question
 from tests.unit.test_cli_status import CALM
 from tests.unit.test_top_view import BUSY
 
@@ -136,6 +138,25 @@ def test_what_does_not_go_is_one_line(arguments: tuple[str, ...], code: int, sai
     ended = okoomer("top", *arguments)
     assert (ended.code, ended.out) == (code, "")
     assert said in ended.err and len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(DAEMON is None, reason="there is no dbus-daemon (Debian: dbus-daemon)")
+def test_a_user_is_told_by_the_bus(tmp_path: Path, policy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "is_ours", lambda _directory: False)
+    daemon = Daemon(tmp_path, POLICY)
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", daemon.address)
+    daemon.start()
+    try:
+        courier = Okoomer(daemon.address)
+        courier.questions = {7: question(until=time.time() + 90)}
+        courier.history = [json.dumps({"event": "paused", "name": "make", "pids": [42]})]
+        [found] = views("--count", 1, "--policy", policy)
+        courier.close()
+    finally:
+        daemon.stop()
+    [paused], [asks] = found["standing"], found["questions"]
+    assert (paused["state"], paused["pid"], paused["name"], paused["seconds"]) == ("paused", 42, "make", None)
+    assert asks["question"] == 7 and 0 < asks["left"] <= 90
 
 
 # --- events -----------------------------------------------------------------------------------------------------
