@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from okoomer.kernel.cgroup import mount
@@ -93,4 +94,20 @@ def real(name: str) -> Iterator[Path | None]:
         yield folder
     finally:
         for one in (folder / "below", folder) if folder else ():
-            one.rmdir()
+            remove(one)
+
+
+def remove(cgroup: Path, seconds: float = 60) -> None:
+    """Removes a cgroup as soon as nobody is in it any more: who was killed is gone a moment later.
+
+    Raises:
+        OSError: Somebody stays in it.
+    """
+    until = monotonic() + seconds
+    while True:
+        try:
+            return cgroup.rmdir()
+        except OSError:
+            if monotonic() > until:
+                raise
+            sleep(0.01)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.unit.descriptors import descriptors, left_open
 from tests.unit.strategies import Count
 
 #: What all properties together are tried on at the least.
@@ -26,24 +26,12 @@ def no_descriptor_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if hasattr(request.module, "KEEPS"):
         return
-    until = time.monotonic() + 5
-    # Cycles of objects and threads that are about to end may hold some yet.
-    while (left := descriptors() - before) and time.monotonic() < until:
-        gc.collect()
+    until = time.monotonic() + 20
+    # Threads that are about to end may hold some yet.
+    while (left := left_open(before)) and time.monotonic() < until:
         time.sleep(0.01)
     # What is told of a failure holds all that was at hand there.
     assert not left or request.session.testsfailed > failed
-
-
-def descriptors() -> set[tuple[str, str]]:
-    """The numbers of all that are open, and what they are of."""
-    found = set()
-    for fd in Path("/proc/self/fd").iterdir():
-        try:
-            found.add((fd.name, str(fd.readlink())))
-        except OSError:
-            continue  # the one that listed them
-    return found
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

@@ -86,7 +86,7 @@ def runs(*pids: int) -> bool:
     return within(lambda: all(alive(pid) and state(pid) != "T" for pid in pids))
 
 
-def within(check: Callable[[], bool], seconds: float = 10) -> bool:
+def within(check: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether something comes true in time."""
     until = monotonic() + seconds
     while not check():

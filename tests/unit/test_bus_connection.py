@@ -34,9 +34,16 @@ NAME, PATH = "org.okoomer.Okoomer1", "/org/okoomer/Okoomer1"
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"SOON": 0.02, "LATE": 0.1, "PATIENCE": 0.3}.items():
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again at once."""
+    for name, seconds in {"SOON": 0.02, "LATE": 0.1}.items():
         monkeypatch.setattr(module, name, seconds)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus has little time, too little for a real one on a busy machine."""
+    monkeypatch.setattr(module, "PATIENCE", 0.3)
 
 
 @pytest.fixture
@@ -155,6 +162,7 @@ class Strange:
             thread.join(20)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("behaviour", STRANGE, ids=lambda one: one.__name__)
 def test_a_bus_that_is_none_is_tried_again_and_spoken_of_once(
     tmp_path: Path, behaviour: Callable[[socket.socket], None]
@@ -164,10 +172,10 @@ def test_a_bus_that_is_none_is_tried_again_and_spoken_of_once(
     answers = list[Any]()
     with Loop(one) as loop:
         loop.do(lambda: one.call(bus_call("ListNames"), answers.append))
-        until(lambda: strange.lines >= 3)
+        until(lambda: strange.lines >= 6)
         until(lambda: answers == [None])
     strange.close()
-    assert loop.longest < 0.2, "nobody waited for it"
+    assert loop.long < 0.2, "nobody waited for it"
     assert len(complaints.said) == 1
     assert re.search(STRANGE[behaviour], complaints.said[0]), complaints.said
     assert news == []
@@ -239,10 +247,14 @@ def test_an_idle_connection_wakes_nobody(bus: Daemon) -> None:
     one, _, news = connection()
     with Loop(one) as loop:
         until(lambda: news)
-        time.sleep(0.2)
-        before = loop.turns
-        time.sleep(1.0)
-        assert loop.turns == before
+
+        def sleeps() -> bool:
+            before = loop.turns
+            time.sleep(1.0)
+            return loop.turns == before
+
+        # At first something may be on its way yet.
+        assert any(sleeps() for _ in range(10))
         assert loop.do(lambda: one.wait(time.monotonic())) == float("inf")
 
 
@@ -366,10 +378,8 @@ def test_a_flood_of_signals_leaves_room_for_others(bus: Daemon) -> None:
         until(lambda: news)
         for number in range(10_000):
             flood.connection.send(new_signal(DBusAddress("/", interface="a.b"), "C", "u", (number,)))
-        began = time.monotonic()
         client.got("Ping")
-        assert time.monotonic() - began < 1.0
-        assert loop.longest < 0.25
+        assert loop.long < 0.25
     assert 200 <= len(heard) <= 200 * 20
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from errno import EPERM, ESRCH
 from pathlib import Path
+from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from okoomer.kernel import process as kernel
 from okoomer.record import replace
 from okoomer.units import GIB, MIB
 from tests.unit.cgroups import make, proc_of
-from tests.unit.standing import seen, sleepers, within
+from tests.unit.standing import seen, sleepers, state, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,16 +39,18 @@ TAKES = """if True:
             print("none", flush=True)
 """
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(autouse=True)
 def threads_are_done() -> Iterator[None]:
+    before = threads()
     yield
-    assert within(lambda: len([*Path("/proc/self/task").iterdir()]) <= BEFORE)
+    assert within(lambda: threads() <= before)
 
 
-BEFORE = len([*Path("/proc/self/task").iterdir()])
+def threads() -> set[str]:
+    return {task.name for task in Path("/proc/self/task").iterdir()}
 
 
 class Place:
@@ -243,10 +246,12 @@ def test_the_kernel_takes_and_tells_limits_of_data() -> None:
         assert mapped > 0 and (least, most) == (None, None)
         resource.prlimit(pid, resource.RLIMIT_DATA, (5 * MIB, 6 * MIB))
         assert kernel.data("/proc", pid) == (mapped, 5 * MIB, 6 * MIB)
+        os.kill(pid, SIGKILL)
+        assert within(lambda: state(pid) == "Z")
+        with pytest.raises(ValueError):
+            kernel.data("/proc", pid)  # like a kernel thread, it has no memory
     with pytest.raises(OSError):
         module.limit_data(2**22 - 1, 1, 1)
-    with pytest.raises((OSError, ValueError)):
-        kernel.data("/proc", 2)  # a kernel thread, or nobody
 
 
 def test_all_users_of_a_process_are_known() -> None:

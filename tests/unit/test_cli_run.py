@@ -19,7 +19,7 @@ from tests.unit.console import okoomer
 OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 CALM = '[[rule]]\nname = "calm"\nwhen = "mem.available < 1B"\n'
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:

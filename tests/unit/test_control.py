@@ -10,6 +10,7 @@ import pytest
 
 from okoomer.kernel import control
 from tests.unit.cgroups import make
+from tests.unit.descriptors import descriptors, left_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +30,10 @@ def test_a_directory_is_entered_if_it_is_the_one_that_is_meant(tmp_path: Path) -
     inode = make(tmp_path, "/a").stat().st_ino
     with entered(tmp_path, inode=inode) as directory:
         assert os.fstat(directory).st_ino == inode
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = descriptors()
     with pytest.raises(FileNotFoundError):
         control.enter(str(tmp_path), "/a", inode + 1)
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert not left_open(before)
 
 
 def test_what_is_written_there_stays_with_it_when_another_has_its_name(tmp_path: Path) -> None:

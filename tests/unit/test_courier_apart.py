@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
@@ -30,6 +29,7 @@ from okoomer.events import model
 from okoomer.events.ring import SLOTS
 from okoomer.policy.model import Hook, Policy
 from tests.unit.couriers import KILLED, VICTIM, asked, until
+from tests.unit.descriptors import descriptors, left_open
 from tests.unit.doors import House
 from tests.unit.standing import state
 
@@ -58,7 +58,7 @@ class Apart:
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         try:
-            self.process.wait(20)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -168,9 +168,8 @@ def test_a_courier_that_stood_still_goes_on_with_what_is_left_and_the_guard_neve
     with guarding(tmp_path, hooks(tmp_path)) as house:
         until(lambda: house.entered)
         apart.process.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
+        # Whoever waited for it here would wait for ever.
         house.tell(*(model.Changed("something") for _ in range(4 * SLOTS)))
-        assert time.monotonic() - began < 5.0
         house.tell(VICTIM, KILLED)
         apart.process.send_signal(signal.SIGCONT)
         until(lambda: done(tmp_path))
@@ -221,13 +220,12 @@ def test_whoever_stands_at_the_door_and_is_no_guard_is_told_from_one(tmp_path: P
 def test_what_is_no_welcome_is_not_taken_for_one_and_leaves_nothing_open(packet: bytes, count: int) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pipe = os.pipe()
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     with ours, theirs:
         socket.send_fds(theirs, [packet], [*pipe, pipe[0]][:count])
         with pytest.raises((ValueError, ConnectionError)):
             received(ours)
-        gc.collect()
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert not left_open(before)
     for fd in pipe:
         os.close(fd)
 
@@ -239,11 +237,11 @@ def test_it_ends_when_it_is_told_to(tmp_path: Path, apart: Apart, number: int, g
         with guarding(tmp_path, hooks(tmp_path)) as house:
             until(lambda: house.entered)
             apart.process.send_signal(number)
-            assert apart.process.wait(20) == 0
+            assert apart.process.wait(60) == 0
     else:
         until(lambda: "it is waited for" in apart.words)
         apart.process.send_signal(number)
-        assert apart.process.wait(20) == 0
+        assert apart.process.wait(60) == 0
 
 
 def test_it_takes_along_nothing_that_it_need_not_have() -> None:

@@ -23,7 +23,8 @@ from okoomer.events.ring import SLOTS, Ring
 from okoomer.events.sign import Sign
 from okoomer.guard.link import Link
 from okoomer.policy.model import Hook, Policy
-from tests.unit.couriers import KILLED, VICTIM, Guarded, asked, until
+from tests.unit.couriers import KILLED, VICTIM, Guarded, asked, children, until
+from tests.unit.standing import stands
 
 #: Writes all that a program can see of how it was started, as JSON, to the file that is its first argument.
 DUMP = """
@@ -228,6 +229,7 @@ def test_a_courier_that_was_stopped_goes_on_with_what_is_left(
 ) -> None:
     with Guarded(tmp_path) as guarded:
         os.kill(guarded.pid, signal.SIGSTOP)
+        assert stands(guarded.pid)
         guarded.tell(*(model.Changed("something") for _ in range(2 * SLOTS)))
         guarded.tell(asked(1, "/bin/true"))
         os.kill(guarded.pid, signal.SIGCONT)
@@ -262,10 +264,12 @@ def test_a_ring_that_is_no_ring_is_said_once_and_read_when_it_is_one(
 
 
 def test_a_guard_that_never_says_anything_is_no_trouble(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = children()
     wake, answers = courier.start(courier.Options(str(tmp_path / "nowhere" / "ring")))
+    [pid] = children() - before
     os.close(answers)
     os.close(wake)
-    until(lambda: os.waitpid(-1, os.WNOHANG)[0])
+    until(lambda: os.waitpid(pid, os.WNOHANG)[0])
     assert capfd.readouterr().err == ""
 
 
@@ -282,7 +286,7 @@ def test_it_ends_with_the_guard(tmp_path: Path) -> None:
 def test_what_is_asked_for_last_is_still_done_and_what_runs_has_its_time(tmp_path: Path, how: str) -> None:
     begun, done = tmp_path / "begun", tmp_path / "done"
     with Guarded(tmp_path) as guarded:
-        guarded.tell(asked(1, "/bin/sh", "-c", f"echo >{begun}; sleep 0.3; echo >{done}"))
+        guarded.tell(asked(1, "/bin/sh", "-c", f"echo >{begun}; sleep 0.1; echo >{done}"))
         if how == "guard":
             guarded.leave()
         else:
@@ -299,7 +303,8 @@ def test_at_the_end_nothing_that_runs_is_left_behind(tmp_path: Path) -> None:
         until(pid.exists)
         guarded.leave()
         until(guarded.ended)
-        assert not running(int(pid.read_text()))
+        # It has its SIGKILL, and dies as soon as it has the processor for that.
+        until(lambda: not running(int(pid.read_text())))
 
 
 def test_another_policy_has_other_hooks_from_the_next_event_on(tmp_path: Path) -> None:
@@ -336,13 +341,15 @@ def test_the_guard_sees_that_the_courier_is_gone_and_goes_on(tmp_path: Path) -> 
 
 
 def test_the_line_outlasts_an_exec_and_the_courier_does_not_hold_the_guards_end(tmp_path: Path) -> None:
+    before = children()
     wake, answers = courier.start(courier.Options(str(tmp_path / "ring")))
+    [pid] = children() - before
     assert os.get_inheritable(wake) and os.get_inheritable(answers)
     sign, link = Sign(wake), Link(answers)
     assert not os.get_inheritable(wake) and not os.get_inheritable(answers)
     link.close()
     sign.close()
-    until(lambda: os.waitpid(-1, os.WNOHANG)[0])
+    until(lambda: os.waitpid(pid, os.WNOHANG)[0])
 
 
 def test_it_is_lean_and_takes_along_no_other_room() -> None:

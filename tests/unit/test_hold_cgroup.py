@@ -18,7 +18,7 @@ from tests.unit.standing import Kept, holds, runs, seen, sleepers, stands, state
 
 PATH = "/app.slice/hog.scope"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Place:

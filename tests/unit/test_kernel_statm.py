@@ -57,15 +57,20 @@ def test_a_process_that_makes_no_sense_has_no_bound_and_counts_as_seen(tmp_path:
 
 def test_descriptors_are_kept_up_to_a_number_and_given_back(sleeper: subprocess.Popen[bytes]) -> None:
     sizes = Sizes("/proc", 2)
-    assert {os.getpid(), sleeper.pid} <= pids(sizes) == pids(sizes)
+    for _ in range(2):
+        assert {os.getpid(), sleeper.pid} <= pids(sizes)
     assert len(descriptors()) == 2
     assert pids(Sizes("/proc")) and len(descriptors()) == 2
     sizes.close()
     assert descriptors() == []
 
 
-def test_a_process_that_has_ended_is_forgotten_with_its_descriptor(sleeper: subprocess.Popen[bytes]) -> None:
-    sizes = Sizes("/proc", 1000)
+def test_a_process_that_has_ended_is_forgotten_with_its_descriptor(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    # No more descriptors than may be open at once, however many processes there are.
+    (tmp_path / str(sleeper.pid)).symlink_to(f"/proc/{sleeper.pid}")
+    sizes = Sizes(str(tmp_path), 1000)
     assert sleeper.pid in pids(sizes)
     mine = f"/proc/{sleeper.pid}/statm"
     assert mine in descriptors()
@@ -76,15 +81,16 @@ def test_a_process_that_has_ended_is_forgotten_with_its_descriptor(sleeper: subp
     sizes.close()
 
 
-def test_a_kept_descriptor_shows_how_a_process_grows() -> None:
-    sizes = Sizes("/proc", 1000)
+def test_a_kept_descriptor_shows_how_a_process_grows(tmp_path: Path) -> None:
+    (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+    sizes = Sizes(str(tmp_path), 1000)
 
     def mine() -> int:
         return next(bound for bound, pid in sizes.bounds(0, 0)[0] if pid == os.getpid())
 
     before = mine()
     held = bytearray(64 * MIB)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while mine() < before + 60 * MIB and time.monotonic() < deadline:
         time.sleep(0.01)  # counters of the kernel are not exact at once
     assert len(held) == 64 * MIB and mine() >= before + 60 * MIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,9 +18,11 @@ from okoomer.guard.victim import Hands
 from okoomer.policy.engine import FIRED, RuleVerdict, Verdict
 from okoomer.policy.model import Comparison, Policy, Rule, Step
 from tests.unit.cgroups import alive, real, running
+from tests.unit.descriptors import descriptors, left_open
+from tests.unit.standing import stands, state, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from okoomer.record import Record
 
@@ -29,26 +31,14 @@ HOLDS = Verdict(0.0, (RuleVerdict("low", FIRED, ()),), 0, (), 0.0)
 #: It waits for ever, but not when it is asked to end.
 WILLING = "import signal; print(1, flush=True); signal.pause()"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
-    before = len([*Path("/proc/self/fd").iterdir()])
+    before = descriptors()
     yield
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
-
-
-def until(holds: Callable[[], bool]) -> bool:
-    """Whether it comes to be true within some seconds."""
-    end = monotonic() + 10
-    while not holds() and monotonic() < end:
-        sleep(0.005)
-    return holds()
-
-
-def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    assert not left_open(before)
 
 
 class Act:
@@ -61,7 +51,7 @@ class Act:
         self.ladder.holds = Holds("/proc", "", self.events.append)
         processes = [process for pid in pids if (process := look("/proc", pid, frozenset()))]
         self.ladder.begin(0, "unit", processes, 0, 0, monotonic(), cgroup=cgroup, need=1)
-        assert until(lambda: bool(self.go().questions()))
+        assert within(lambda: bool(self.go().questions()))
 
     def go(self) -> Ladder:
         self.ladder.advance(monotonic(), 0, HOLDS)
@@ -77,16 +67,16 @@ class Act:
 def test_processes_stand_still_and_run_again_when_somebody_says_so() -> None:
     with running(WILLING, 2) as pids:
         act = Act(pids)
-        assert [state(pid) for pid in pids] == ["T", "T"]
+        assert stands(*pids)
         assert act.answer(model.RESUME) == OK and act.over()
-        assert until(lambda: all(state(pid) == "S" for pid in pids))
+        assert within(lambda: all(state(pid) == "S" for pid in pids))
 
 
 def test_processes_that_stand_still_can_end_when_they_are_asked_to() -> None:
     with running(WILLING, 2) as pids:
         act = Act(pids)
         assert act.answer(model.END) == OK
-        assert until(act.over) and not any(map(alive, pids))
+        assert within(act.over) and not any(map(alive, pids))
         assert [event.signal for event in act.events if isinstance(event, model.Signalled)] == ["SIGTERM"]
 
 
@@ -98,7 +88,7 @@ def test_processes_get_a_ceiling_and_run_again() -> None:
         assert limited.bytes >= 64 << 20
         soft = Path(f"/proc/{pids[0]}/limits").read_text().split("Max data size")[1].split()[0]
         assert limited.means == "RLIMIT_DATA" and soft.isdigit()
-        assert until(lambda: state(pids[0]) == "S")
+        assert within(lambda: state(pids[0]) == "S")
 
 
 @pytest.mark.parametrize(("word", "lives"), [(model.RESUME, True), (model.END, False)])
@@ -114,7 +104,7 @@ def test_a_whole_cgroup_is_frozen_and_thawed_for_whatever_becomes_of_it(word: st
             [paused] = [event for event in act.events if isinstance(event, model.Paused)]
             assert paused.frozen and set(paused.pids) == set(pids)
             assert act.answer(word) == OK
-            assert until(act.over)
+            assert within(act.over)
             assert (there / "cgroup.freeze").read_text() == "0\n"
             assert all(map(alive, pids)) is lives
         finally:

@@ -19,12 +19,12 @@ from tests.unit.cgroups import make
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(180)
 
 BEFORE = {"memory.oom.group": "0", "memory.max": "1073741824", "memory.swap.max": "max"}
 TIGHT = {"memory.oom.group": "1", "memory.max": "0", "memory.swap.max": "0"}
 #: Seconds to wait for the other thread at the most.
-PATIENCE = 15
+PATIENCE = 60
 
 
 class Cgroup:

@@ -337,7 +337,7 @@ def guard(conf: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     guard.communicate()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_guard_starts_in_a_dry_run_and_stops_when_it_is_told_to(guard: subprocess.Popen[str]) -> None:
     assert guard.stderr
     lines: list[str] = []

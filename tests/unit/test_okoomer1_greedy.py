@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -21,7 +22,7 @@ from tests.unit.test_okoomer1 import Offered
 from tests.unit.test_okoomer1 import bus as bus  # the fixture
 
 needs_bus = pytest.mark.skipif(DAEMON is None or os.geteuid() != 0, reason="needs dbus-daemon, and root owns the name")
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 #: Calls without waiting for answers, from some connections, as fast as the bus takes it, and reads nothing.
 GREEDY = """
 import os, sys, time
@@ -90,10 +91,10 @@ def test_who_asks_for_all_there_is_and_reads_nothing_ends_no_connection(
     process = greedy(member, {"History": "u", "Why": "t"}[member], {"History": "256", "Why": "0"}[member], lines=4)
     with Client("SYSTEM", NAME, PATH) as other:
         for _ in range(12):
-            assert other.got("Answer", "ust", 7, "end", 0, timeout=5) == ()
+            assert other.got("Answer", "ust", 7, "end", 0, timeout=60) == ()
             most = max(most, offered.loop.do(lambda: len(offered.connection._out)) or 0)
-            assert process.stdout
-            assert not offered.loop.longest > 2
+        assert offered.loop.long < 2
+    assert process.stdout
     assert process.stdout.readline() == "over\n"
     assert offered.connection.name == name, "it was thrown off the bus"
     assert most < ROOM
@@ -103,15 +104,19 @@ def test_who_asks_for_all_there_is_and_reads_nothing_ends_no_connection(
 def test_who_answers_all_the_time_leaves_the_guard_to_others(
     offered: Offered, greedy: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    process = greedy("Answer", "ust", "7", "end", "0", lines=4)
+    process, began = greedy("Answer", "ust", "7", "end", "0", lines=4), time.monotonic()
     with Client("SYSTEM", NAME, PATH) as other:
         for _ in range(8):
-            assert other.got("Answer", "ust", 7, "end", 0, timeout=5) == ()
+            assert other.got("Answer", "ust", 7, "end", 0, timeout=60) == ()
     assert process.stdout
     assert process.stdout.readline() == "over\n"
-    asked = [request for request in offered.guard.asked if f" {NOBODY} " in request]
-    # What it may at once, and then so many a second; it takes some seconds.
-    assert AT_ONCE <= len(asked) <= AT_ONCE + 10 * RATE
+
+    def asked() -> int:
+        return sum(f" {NOBODY} " in request for request in offered.guard.asked)
+
+    # What it may at once, and then so many a second.
+    until(lambda: asked() >= AT_ONCE)
+    assert asked() <= AT_ONCE + (time.monotonic() - began + 1) * RATE
     until(lambda: offered.connection.up)
 
 

@@ -45,7 +45,7 @@ def holder() -> Iterator[tuple[int, int]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -58,7 +58,9 @@ def test_all_of_a_process_is_asked_for_and_nothing_of_it_is_lost(holder: tuple[i
     until(lambda: not paging._busy)
     paging.fetch([holder])
     until(lambda: paging.fetched([holder]))
-    assert resident("/proc", holder[0]) >= held and not paging.trouble
+    # Counters of the kernel are not exact at once.
+    until(lambda: resident("/proc", holder[0]) >= held)
+    assert not paging.trouble
 
 
 def test_whoever_is_gone_or_another_by_now_is_passed_over(holder: tuple[int, int]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from okoomer.policy.model import Selector
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 ROOT = os.geteuid() == 0
 ME = os.geteuid()

@@ -143,7 +143,7 @@ def test_ancestors_have_their_user_where_somebody_asks_for_users(tmp_path: Path)
     assert by_pid(scanned(tmp_path, *apps))[20].user == 0
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(60)
 def test_parents_in_a_circle_end_the_climb(tmp_path: Path) -> None:
     found = scanned(tmp_path, App(5, parent=6, anon=9 * MIB), App(6, parent=5, anon=PAGE, file=0))
     assert {5, 6} <= set(by_pid(found))

@@ -122,7 +122,7 @@ class Beside:
         return self.shrinks.begin("gentle", self.cgroup, Amount(4 * MIB))
 
     def heard(self, count: int) -> bool:
-        until = monotonic() + 5
+        until = monotonic() + 60
         while (len(self.events) < count or self.shrinks._busy) and monotonic() < until:
             sleep(0.002)
         return len(self.events) == count

@@ -21,7 +21,7 @@ from tests.unit.streams import captured, drain
 
 pytestmark = [
     # Whoever waits for a reader here would wait for ever.
-    pytest.mark.timeout(20),
+    pytest.mark.timeout(180),
     # The guard's sockets are open as long as it lives.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]

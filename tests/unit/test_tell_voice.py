@@ -18,7 +18,7 @@ from okoomer.record import Record
 from tests.unit.streams import captured, drain
 
 pytestmark = [
-    pytest.mark.timeout(20),
+    pytest.mark.timeout(180),
     # The guard's sockets are open as long as it lives.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
 ]

@@ -6,7 +6,6 @@ import os
 from _signal import SIGKILL, SIGTERM
 from errno import ENOENT, EPERM
 from pathlib import Path
-from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +14,15 @@ from okoomer.guard import band as module
 from okoomer.guard.band import Band
 from okoomer.guard.victim import Hands
 from tests.unit.cgroups import FORKS, alive, make, proc_of, real, running
+from tests.unit.descriptors import descriptors, left_open
+from tests.unit.standing import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PATH = "/system.slice/hog.service"
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 class Place:
@@ -49,16 +50,19 @@ def place(tmp_path: Path) -> Place:
 
 @pytest.fixture(autouse=True)
 def no_descriptor_is_left() -> Iterator[None]:
-    before = len([*Path("/proc/self/fd").iterdir()])
+    before = descriptors()
     yield
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert not left_open(before)
 
 
 def gone(pids: list[int]) -> bool:
-    until = monotonic() + 5
-    while any(map(alive, pids)) and monotonic() < until:
-        sleep(0.005)
-    return not any(map(alive, pids))
+    """Whether all of them come to be gone."""
+    return within(lambda: not any(map(alive, pids)))
+
+
+def bears(cgroup: Path) -> bool:
+    """Whether one that forks without end comes to have borne some in there."""
+    return within(lambda: len((cgroup / "cgroup.procs").read_text().split()) > 3)
 
 
 # --- which cgroup ---------------------------------------------------------------------------------------------------
@@ -213,17 +217,14 @@ def test_a_real_cgroup_that_forks_without_end_dies_with_all_below_it_and_is_mark
     with running(FORKS) as [forks], running() as [below]:
         (cgroup / "below/cgroup.procs").write_text(f"{below}\n")
         (cgroup / "cgroup.procs").write_text(f"{forks}\n")
-        sleep(0.2)
+        assert bears(cgroup)
         os.setxattr(cgroup, "user.oomd_kill", b"3")
         band = Hands("/proc", None).enclose(f"/{cgroup.name}", cgroup.stat().st_ino)
         assert band
         assert not band.dead()
         reached, refused = band.signal(SIGKILL)
         assert {forks, below} < set(reached) and not refused
-        until = monotonic() + 5
-        while not band.dead() and monotonic() < until:
-            sleep(0.002)
-        assert band.dead() and band.left() == ()
+        assert within(band.dead) and band.left() == ()
         band.close()
     assert os.getxattr(cgroup, "user.oomd_ooms") == b"1"
     assert os.getxattr(cgroup, "user.oomd_kill") == b"%d" % (3 + len(reached))
@@ -241,15 +242,12 @@ def test_one_that_forks_without_end_does_not_outrun_the_kernel_that_has_no_kill_
 
     with running(FORKS) as [forks]:
         (cgroup / "cgroup.procs").write_text(f"{forks}\n")
-        sleep(0.2)
+        assert bears(cgroup)
         monkeypatch.setattr(module.control, "put", absent)
         band = Hands("/proc", None).enclose(f"/{cgroup.name}", 0)
         assert band
         assert band.signal(SIGKILL)[0]
-        until = monotonic() + 5
-        while not band.dead() and monotonic() < until:
-            sleep(0.002)
-        assert band.dead()
+        assert within(band.dead)
         band.close()
         monkeypatch.undo()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from okoomer.guard import rehearsal_cgroup
 from okoomer.guard.rehearsal_cgroup import end_whole
 from okoomer.kernel.cgroup import mount
 from okoomer.kernel.machine import LIVE, Machine
+from okoomer.kernel.process import cgroup as cgroup_of
 from okoomer.policy.engine import FIRED, RuleVerdict, Verdict
 from okoomer.policy.model import Comparison, Policy, Rule
 from tests.unit.cgroups import real
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 POLICY = Policy("p", (Rule("low", Comparison("mem.available", "<", 0.1, share=True), "", unit="cgroup"),))
 HOLDS = Verdict(0.0, (RuleVerdict("low", FIRED, ()),), 0, (), 0.0)
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(180)
 
 
 def left() -> list[Path]:
     mounted = mount()
-    return [*Path(mounted).glob("**/okoomer-rehearsal-*")] if mounted else []
+    # Not by a search of all of them: others come and go meanwhile.
+    own = cgroup_of("/proc", os.getpid()).strip("/")
+    return [*Path(mounted, own).glob(f"okoomer-rehearsal-{os.getpid()}*")] if mounted else []
 
 
 def test_a_cgroup_of_our_own_is_ended_and_nothing_is_left_of_it() -> None:

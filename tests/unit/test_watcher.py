@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +86,14 @@ def watching(note: Path) -> list[int]:
     return found
 
 
+def watcher_of(note: Path) -> int:
+    """The only watcher of a note, when it has its name: a spawn returns as soon as the old memory is left, which is
+    before the new command line is there."""
+    assert within(lambda: bool(watching(note)))
+    [pid] = watching(note)
+    return pid
+
+
 def owned(note: Path) -> str:
     """The guard whose note it is, or ''."""
     left = Left(str(note))
@@ -98,14 +106,11 @@ def note(tmp_path: Path) -> Path:
     return tmp_path / "paused"
 
 
-def test_whom_a_guard_has_paused_runs_within_a_second_of_its_end(note: Path) -> None:
+def test_whom_a_guard_has_paused_runs_again_at_its_end(note: Path) -> None:
     with sleepers(3) as pids, guard(note, "still", pids) as process:
         assert process.stdout and process.stdout.readline() == b"2\n" and stands(*pids)
         process.kill()
-        ended = monotonic()
         assert runs(*pids)
-        # A machine that is busy with other tests may take its time.
-        assert monotonic() - ended < 5
         assert within(lambda: not owned(note)) and within(lambda: not watching(note))
 
 
@@ -126,7 +131,7 @@ def test_a_guard_that_ends_in_order_takes_its_watcher_along(note: Path) -> None:
     with sleepers(2) as pids, guard(note, "orderly", pids) as process:
         assert process.stdin and process.stdout
         assert process.stdout.readline() == b"2\n" and stands(*pids)
-        assert len(watching(note)) == 1
+        assert watcher_of(note)
         process.stdin.write(b"x")
         process.stdin.flush()
         assert runs(*pids) and within(lambda: not note.exists())
@@ -138,8 +143,10 @@ def test_a_guard_that_ends_in_order_takes_its_watcher_along(note: Path) -> None:
 def test_a_watcher_is_deaf_has_its_own_session_and_holds_nothing_of_the_front(note: Path) -> None:
     with sleepers() as pids, guard(note, "still", pids) as process:
         assert process.stdout and process.stdout.readline() == b"2\n"
-        [pid] = watching(note)
+        pid = watcher_of(note)
         assert os.getsid(pid) == pid != os.getsid(0)
+        # A shell that is still being loaded hears, and holds more.
+        assert within(lambda: is_deaf(pid) and state(pid) == "S")
         files = {fd.name: str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
         assert {files.pop(name) for name in ("1", "2")} == {"/dev/null"}
         assert files.pop("0").startswith("pipe:") and not files
@@ -151,9 +158,16 @@ def test_a_watcher_is_deaf_has_its_own_session_and_holds_nothing_of_the_front(no
         assert runs(*pids)
 
 
+def is_deaf(pid: int) -> bool:
+    """Whether a watcher has said what it does not want to hear, which is the first that it does."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.split("SigIgn:")[1].split()[0], 16) >> signal.SIGUSR2 - 1 & 1)
+
+
 def test_it_takes_next_to_nothing(note: Path) -> None:
     with guard(note, "still", []):
-        [pid] = watching(note)
+        pid = watcher_of(note)
+        assert within(lambda: is_deaf(pid) and state(pid) == "S")
         text = Path(f"/proc/{pid}/status").read_text().splitlines()
         sizes = {line.split(":")[0]: int(line.split()[1]) for line in text if line.startswith("Rss")}
         assert sizes["RssAnon"] < 1024
@@ -162,9 +176,7 @@ def test_it_takes_next_to_nothing(note: Path) -> None:
 def test_what_the_guard_starts_holds_its_watcher_up_only_as_long_as_it_lives(note: Path) -> None:
     watch = watcher.start(str(note))
     assert os.get_inheritable(watch)
-    # A spawn returns as soon as the old memory is left, which is before the new command line is there.
-    assert within(lambda: watching(note))
-    [pid] = watching(note)
+    pid = watcher_of(note)
     os.close(watch)
     assert within(lambda: state(pid) in "ZX")
     os.waitpid(pid, 0)
@@ -172,7 +184,7 @@ def test_what_the_guard_starts_holds_its_watcher_up_only_as_long_as_it_lives(not
 
 def test_a_watcher_leaves_the_note_of_a_newer_guard_alone(note: Path) -> None:
     with sleepers() as pids, guard(note, "still", []) as first:
-        [watching_first] = watching(note)
+        watching_first = watcher_of(note)
         with guard(note, "still", pids) as second:
             assert second.stdout and second.stdout.readline() == b"2\n" and stands(*pids)
             first.kill()

@@ -23,7 +23,7 @@ from tests.unit.test_ladder_ask_real import Act as Asked
 from tests.unit.test_request import OTHER, USER, Ladder, of_user
 
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(180),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as somebody else"),
 ]
 RULE = Rule("low", Comparison("mem.available", "<", 0.1, share=True), "")

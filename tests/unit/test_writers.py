@@ -189,7 +189,7 @@ class Pretended:
         return Snapshot(time.monotonic(), Memory(GIB, 0, 0, shmem=self.file.stat().st_blocks * 512))
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_a_real_writer_is_told_from_those_who_write_more_to_a_pipe_and_to_a_disk(
     start: Start, in_shm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
