@@ -242,10 +242,14 @@ class Box:
                         proc.ready = True
 
     def until(self, condition: Callable[[], bool], timeout: float, what: str = "it") -> None:
-        """Wait for something that the box reports; raises TimeoutError."""
+        """Wait for something; what the box reports is seen at once. Raises TimeoutError."""
+        deadline = time.monotonic() + timeout
         with self._changed:
-            if not self._changed.wait_for(condition, timeout):
-                raise TimeoutError(f"waited {timeout} s for {what}")
+            while not condition():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"waited {timeout} s for {what}")
+                self._changed.wait(min(left, 0.05))
 
     # --- memory ---------------------------------------------------------------------------------------
 

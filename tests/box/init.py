@@ -88,9 +88,14 @@ class Init:
     def do_spawn(self, argv: list[str], env: dict[str, str], reports: bool, **traits: Any) -> int:
         out, out_end = os.pipe2(os.O_CLOEXEC)
         err, err_end = os.pipe2(os.O_CLOEXEC)
+        begins, begins_end = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
             _become(argv, env, [out_end, err_end] + [self._report_end] * reports, **traits)
+        # Until it is the program that was asked for, it has our name and our size.
+        os.close(begins_end)
+        os.read(begins, 1)
+        os.close(begins)
         os.close(out_end)
         os.close(err_end)
         self._tell(event="born", pid=pid)

@@ -60,7 +60,7 @@ def guard(box: Box, out: Path) -> Callable[[], Proc]:
     def start() -> Proc:
         argv = [OKOOMER, "run", "--service", "--json", "--courier-user", "nobody", "--runtime-dir", RUN]
         guard = box.daemon([*argv, "--policy", str(policy)])
-        box.until(lambda: not guard.alive or any('"started"' in line.text for line in guard.lines), 20)
+        box.until(lambda: not guard.alive or any('"started"' in line.text for line in guard.lines), 60)
         assert guard.alive, guard.lines
         return guard
 
@@ -74,7 +74,7 @@ def courier(box: Box, out: Path, uid: int = NOBODY) -> Proc:
     return box.daemon([*argv, "--runtime-dir", str(out / f"courier-{uid}")], uid=uid)
 
 
-def until(condition: Callable[[], bool], what: str = "it", seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], what: str = "it", seconds: float = 60.0) -> None:
     """Waits for something that the box does not report."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -105,8 +105,8 @@ def act(box: Box, guard: Proc) -> None:
     before = deaths()
     hog = box.spawn(rss_bytes=300 * MIB, gives_back=12 * GIB)
     box.memory(available=int(box.total * 0.03))
-    assert hog.wait(20).signal == signal.SIGKILL
-    box.until(lambda: deaths() > before, 20)
+    assert hog.wait(60).signal == signal.SIGKILL
+    box.until(lambda: deaths() > before, 60)
 
 
 def noted(out: Path) -> list[str]:
@@ -115,7 +115,7 @@ def noted(out: Path) -> list[str]:
 
 def test_each_does_its_part_and_finds_the_other_again(box: Box, out: Path, guard: Callable[[], Proc]) -> None:
     apart = courier(box, out)
-    apart.wait_line("it is waited for", 20)
+    apart.wait_line("it is waited for", 60)
     first = guard()
     let_in(apart)
     act(box, first)
@@ -125,7 +125,7 @@ def test_each_does_its_part_and_finds_the_other_again(box: Box, out: Path, guard
     assert (apart.proc / "status").read_text().split("Uid:")[1].split()[0] == str(NOBODY)
 
     box.kill(first)
-    first.wait(20)
+    first.wait(60)
     until(lambda: not holds_ring(apart), "the courier to notice")
     second = guard()
     let_in(apart)
@@ -144,7 +144,7 @@ def test_each_does_its_part_and_finds_the_other_again(box: Box, out: Path, guard
 def test_a_courier_of_another_user_stays_outside(box: Box, out: Path, guard: Callable[[], Proc]) -> None:
     running = guard()
     other = courier(box, out, uid=1)
-    other.wait_line("it is waited for", 20)
+    other.wait_line("it is waited for", 60)
     act(box, running)
     until(lambda: len(noted(out)) == 2)
     time.sleep(0.5)
@@ -179,7 +179,7 @@ def test_in_the_foreground_the_guards_child_does_it_all_where_there_is_a_bus(box
     policy.write_text(POLICY.replace("OUT", str(out)))
     argv = [OKOOMER, "run", "--json", "--runtime-dir", RUN, "--policy", str(policy)]
     running = box.daemon(argv, env={**os.environ, "DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/run/no-bus"})
-    running.wait_line('"event": "started"', 20)
+    running.wait_line('"event": "started"', 60)
     until(lambda: Path(f"{running.proc}/root{RUN}/pressure").exists(), "its services")
     act(box, running)
     until(lambda: len(noted(out)) == 3)

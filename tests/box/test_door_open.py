@@ -38,7 +38,7 @@ def guard(box: Box, tmp_path: Path) -> Proc:
         path.chmod(0o755)
     argv = [OKOOMER, "run", "--service", "--json", "--courier-user", "nobody", "--runtime-dir", RUN]
     guard = box.daemon([*argv, "--policy", str(policy)])
-    guard.wait_line('"event": "started"', 20)
+    guard.wait_line('"event": "started"', 60)
     return guard
 
 
@@ -48,7 +48,7 @@ def ask(box: Box, guard: Proc) -> Callable[..., list[str]]:
 
     def ask(*packets: str, uid: int = 0) -> list[str]:
         caller = box.daemon([sys.executable, "-I", "-S", "-c", ASK, f"{RUN}/guard.sock", *packets], uid=uid)
-        caller.wait_line("end", 20)
+        caller.wait_line("end", 60)
         return [line.text for line in caller.lines][:-1]
 
     return ask
@@ -67,7 +67,7 @@ def test_root_has_somebody_stand_still_and_run_again(box: Box, guard: Proc, ask:
     assert (pid, name, user) == (sleeper.pid, "sleep", OWNER)
     assert ask(f"resume 3 {sleeper.pid} 0 0", f"resume 4 {sleeper.pid} 0 0")[0] == "reply 3 ok"
     until(lambda: not stands_still(sleeper))
-    box.until(lambda: bool(events(guard, "resumed")), 20)
+    box.until(lambda: bool(events(guard, "resumed")), 60)
     assert [event["by"] for event in events(guard, "paused")] == ["user 0"]
 
 
@@ -96,8 +96,8 @@ def test_however_the_guard_ends_they_run_again(
         assert ask(f"pause 1 {sleeper.pid} 0 0") == ["reply 1 ok"]
         until(lambda sleeper=sleeper: stands_still(sleeper))  # type: ignore[misc]
     box.kill(guard, number)
-    guard.wait(20)
-    until(lambda: not any(map(stands_still, sleepers)), seconds=10)
+    guard.wait(60)
+    until(lambda: not any(map(stands_still, sleepers)))
     assert all(sleeper.alive for sleeper in sleepers)
 
 

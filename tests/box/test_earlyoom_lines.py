@@ -92,12 +92,12 @@ def report(box: Box, share: int) -> model.Report:
 def test_a_kill_and_an_escalation_read_the_same(box: Box, earlyoom_argv: list[str]) -> None:
     hog = box.spawn(rss_bytes=200 * MIB, name="hog", ignore_term=True, gives_back=box.total // 2)
     daemon = box.daemon([*earlyoom_argv, "-r", "3600"])
-    daemon.wait_line("mem avail", 10)
+    daemon.wait_line("mem avail", 60)
     box.memory(available=box.total * 8 // 100)
-    hog.wait_signal(10)
+    hog.wait_signal(60)
     box.memory(available=box.total * 4 // 100)
-    hog.wait(10)
-    daemon.wait_line("exited", 10)
+    hog.wait(60)
+    daemon.wait_line("exited", 60)
     told = ours(
         started(),
         report(box, 80),
@@ -115,9 +115,9 @@ def test_a_kill_and_an_escalation_read_the_same(box: Box, earlyoom_argv: list[st
 def test_a_dry_run_reads_the_same(box: Box, earlyoom_argv: list[str]) -> None:
     hog = box.spawn(rss_bytes=200 * MIB, name="hog")
     daemon = box.daemon([*earlyoom_argv, "--dryrun", "-r", "3600"])
-    daemon.wait_line("mem avail", 10)
+    daemon.wait_line("mem avail", 60)
     box.memory(available=box.total * 4 // 100)
-    daemon.wait_line("dryrun, not", 10)
+    daemon.wait_line("dryrun, not", 60)
     told = read(
         ours(
             started(dry_run=True),
@@ -140,8 +140,8 @@ def test_colours_on_a_terminal_are_the_same(
     box.memory(available=box.total * 8 // 100)
     on_terminal = f"import pty; pty.spawn({[*earlyoom_argv, '--dryrun']!r})"
     daemon = box.daemon([*PYTHON, "-c", on_terminal])
-    daemon.wait_line("dryrun, not", 10)
-    box.until(lambda: sum("low memory" in line.text for line in daemon.lines) > 1, 10)
+    daemon.wait_line("dryrun, not", 60)
+    box.until(lambda: sum("low memory" in line.text for line in daemon.lines) > 1, 60)
     said = [line.text.rstrip("\r") for line in daemon.lines]
     first = next(number for number, text in enumerate(said) if "mem avail:" in text)
     ours = lines_on_terminal(box)

@@ -21,7 +21,7 @@ from tests.unit.sessions import until
 pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon")
 PAIRS = 3
 #: Seconds. The guard looks every 20 ms, and a busy machine may hold everybody up: so few medians differ by as much by
-#: chance, and by more if the guard has waited for anybody.
+#: chance, and by more if the guard has waited for anybody. Where they do, more pairs tell which it was.
 CHANCE = 0.05
 
 
@@ -42,9 +42,14 @@ def quiet(scene: Scene) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", DISTURBANCES)
 def test_nothing_that_happens_to_a_courier_reaches_the_guard(scenes: Scenes, name: str) -> None:
-    calm, disturbed = zip(*(scenes.pair(DISTURBANCES[name]) for _ in range(PAIRS)), strict=True)
-    assert math.isfinite(max(calm)) and math.isfinite(max(disturbed))
-    assert median(disturbed) < max(1.2 * median(calm), median(calm) + CHANCE), (calm, disturbed)
+    pairs: list[tuple[float, float]] = []
+    for count in (PAIRS, 2 * PAIRS, 4 * PAIRS):
+        pairs += [scenes.pair(DISTURBANCES[name]) for _ in range(count)]
+        calm, disturbed = zip(*pairs, strict=True)
+        assert math.isfinite(max(calm)) and math.isfinite(max(disturbed))
+        if fast := median(disturbed) < max(1.2 * median(calm), median(calm) + CHANCE):
+            break
+    assert fast, (calm, disturbed)
 
 
 def test_what_an_emergency_gives_to_tell_is_told_unless_somebody_disturbs_it(scenes: Scenes) -> None:
@@ -59,7 +64,7 @@ def test_a_courier_that_has_missed_events_says_how_many_and_goes_on() -> None:
         scene = Scene(stack, more=MORE)
         with ring_overrun(scene):
             scene.emergency()
-        said = scene.courier.wait_line("events were overwritten", 20).text
+        said = scene.courier.wait_line("events were overwritten", 60).text
         assert int(said.split(":")[-1].split()[0]) > 2 * MORE
         before = quiet(scene)
         scene.emergency()

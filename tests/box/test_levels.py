@@ -17,7 +17,7 @@ GROWER = "import time\nheld = []\nwhile True:\n    held.append(bytearray(b'x') *
 
 def guard(box: Box, policy: str) -> Proc:
     found = box.daemon([OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", policy])
-    found.wait_line('"event": "started"', 20)
+    found.wait_line('"event": "started"', 60)
     return found
 
 
@@ -45,13 +45,13 @@ def test_it_rises_step_by_step_and_whoever_grows_is_named_before_anybody_is_ende
     idle = box.spawn(rss_bytes=400 * MIB)
     grower = box.spawn(GROWER, name="leak")
     box.fall(1.2 * GIB, floor=int(2.5 * GIB))
-    one.wait_line('"event": "warned"', 15)
+    one.wait_line('"event": "warned"', 60)
     [warned] = events(one, "warned")
     assert (warned["rule"], warned["name"], warned["pid"], warned["act"]) == ("early", "leak", grower.pid, False)
     box.fall(1.2 * GIB, start=int(2.5 * GIB), floor=300 * MIB)
-    assert grower.wait(10).signal in (signal.SIGTERM, signal.SIGKILL)
+    assert grower.wait(60).signal in (signal.SIGTERM, signal.SIGKILL)
     box.memory(available=12 * GIB)
-    box.until(lambda: events(one, "level")[-1]["level"] == 0, 10, "the end of it")
+    box.until(lambda: events(one, "level")[-1]["level"] == 0, 60, "the end of it")
     told = events(one, "level")
     before = [event for event in told if event["sequence"] < events(one, "signalled")[0]["sequence"]]
     rising = [event["level"] for event in before if event["level"]]

@@ -106,7 +106,9 @@ def test_who_does_not_go_is_killed_when_its_time_is_over(box: Box, start: Start)
     asked = hog.wait_signal(PATIENCE)
     killed = hog.wait(PATIENCE)
     assert (asked.signal, killed.signal) == (signal.SIGTERM, signal.SIGKILL)
-    assert killed.at - asked.at > 0.9
+    await_event(box, "died")
+    first, second = events(box, "signalled")
+    assert second["at"] - first["at"] > 0.9
 
 
 def test_the_hard_level_does_not_wait_for_the_soft_one(box: Box, start: Start) -> None:
@@ -288,9 +290,10 @@ def test_a_command_that_is_not_there_does_not_save_the_victim(box: Box, start: S
 
 
 def test_memory_is_reported_as_often_as_asked_for(box: Box, start: Start) -> None:
+    before = time.monotonic()
     start("print_mem_check_results = True\nmin_mem_report_interval = 1")
-    time.sleep(3.5)
-    assert 2 <= len(events(box, "report")) <= 5
+    box.until(lambda: len(events(box, "report")) >= 4, PATIENCE)
+    assert len(events(box, "report")) <= time.monotonic() - before + 2
 
 
 def test_a_changed_file_holds_after_sighup(box: Box, start: Start, conf: Path) -> None:
@@ -322,7 +325,7 @@ def test_after_sighup_with_a_broken_file_the_old_one_holds(box: Box, start: Star
 def test_a_broken_file_starts_nothing(box: Box, conf: Path) -> None:
     conf.write_text("min_badness = many\n")
     guard = box.daemon([OKOOMER, "nohang", "--config", str(conf), "--monitor"])
-    assert guard.wait(30).code == 1
+    assert guard.wait(60).code == 1
     assert any(f"{conf}:1:15: not a whole number" in line.text for line in guard.lines)
 
 
@@ -331,5 +334,5 @@ def test_the_name_alone_is_enough(box: Box, conf: Path, tmp_path: Path) -> None:
     link.symlink_to(OKOOMER)
     conf.write_text("")
     check = box.daemon([str(link), "--check", "--config", str(conf)])
-    assert check.wait(30).code == 0
+    assert check.wait(60).code == 0
     assert check.lines[-1].text == "config is OK"

@@ -56,7 +56,7 @@ for number in range({JOBS}):
 """
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = monotonic() + seconds
     while not condition():
         assert monotonic() < deadline, "it takes too long"
@@ -103,7 +103,7 @@ def guard(box: Box, tmp_path: Path) -> Callable[[], Proc]:
     def start() -> Proc:
         argv = [OKOOMER, "run", "--json", "--force", "--runtime-dir", "/run/okoomer-0", "--policy", str(file)]
         started = box.daemon(argv)
-        started.wait_line('"event": "started"', 20)
+        started.wait_line('"event": "started"', 60)
         return started
 
     return start
@@ -114,21 +114,21 @@ def test_the_youngest_wait_and_each_goes_on_when_its_turn_comes(
 ) -> None:
     started, build = guard(), Build(box, tmp_path)
     box.memory(available=40 * MIB)
-    until(lambda: build.waiting() == [1, 2, 3, 4], 10)
+    until(lambda: build.waiting() == [1, 2, 3, 4])
     assert state(box, build.forker.pid) != "T"
     status = box.spawn([OKOOMER, "status", "--runtime-dir", "/run/okoomer-0"])
-    status.wait(20)
+    status.wait(60)
     waits = [line.text for line in status.lines if "waits for its turn" in line.text]
     assert len(waits) == JOBS - 1, status.lines
     assert all(any(f"(pid {build.jobs[number]}), waits" in line for line in waits) for number in (1, 2, 3, 4)), waits
     # One ends, and the next goes on though nothing else has changed.
     build.end(0)
-    until(lambda: build.waiting() == [2, 3, 4], 5)
+    until(lambda: build.waiting() == [2, 3, 4])
     box.memory(available=300 * MIB)
-    until(lambda: build.waiting() == [], 5)
+    until(lambda: build.waiting() == [])
     for number in range(1, JOBS):
         build.end(number)
-    build.forker.wait(10)
+    build.forker.wait(60)
     assert started.alive and not events(started, "chosen")
     paused, resumed = events(started, "paused"), events(started, "resumed")
     assert {event["by"] for event in paused} == {"turns crowded"}
@@ -140,13 +140,13 @@ def test_of_a_family_that_takes_turns_the_youngest_is_killed_and_the_others_go_o
 ) -> None:
     started, build = guard(), Build(box, tmp_path)
     box.memory(available=40 * MIB)
-    until(lambda: build.waiting() == [1, 2, 3, 4], 10)
+    until(lambda: build.waiting() == [1, 2, 3, 4])
     box.memory(available=9 * MIB)
-    started.wait_line('"event": "died"', 10)
+    started.wait_line('"event": "died"', 60)
     box.memory(available=700 * MIB)
     (chosen,) = events(started, "chosen")
     assert chosen["pids"] == [build.jobs[4]] and "take turns" in chosen["why"]
-    until(lambda: build.waiting() == [], 5)
+    until(lambda: build.waiting() == [])
     assert [build.lives(pid) for pid in build.jobs[:4]] == [True] * 4
 
 
@@ -156,18 +156,18 @@ def test_whoever_waits_goes_on_when_the_guard_ends(
 ) -> None:
     started, build = guard(), Build(box, tmp_path)
     box.memory(available=40 * MIB)
-    until(lambda: len(build.waiting()) == JOBS - 1, 10)
+    until(lambda: len(build.waiting()) == JOBS - 1)
     started.kill(number)
-    until(lambda: build.waiting() == [], 5)
+    until(lambda: build.waiting() == [])
 
 
 def test_whom_a_person_lets_go_on_is_not_paused_again(box: Box, guard: Callable[[], Proc], tmp_path: Path) -> None:
     started, build = guard(), Build(box, tmp_path)
     box.memory(available=40 * MIB)
-    until(lambda: build.waiting() == [1, 2, 3, 4], 10)
+    until(lambda: build.waiting() == [1, 2, 3, 4])
     argv = [OKOOMER, "resume", str(build.jobs[4]), "--runtime-dir", "/run/okoomer-0"]
-    assert box.spawn(argv).wait(20).code == 0
-    until(lambda: 4 not in build.waiting(), 5)
+    assert box.spawn(argv).wait(60).code == 0
+    until(lambda: 4 not in build.waiting())
     box.memory(available=38 * MIB)
     with pytest.raises(AssertionError):
         until(lambda: 4 in build.waiting(), 3)
@@ -179,9 +179,9 @@ def test_who_waits_goes_on_when_its_forker_is_gone_and_gets_what_was_meant_for_i
 ) -> None:
     started, build = guard(), Build(box, tmp_path)
     box.memory(available=40 * MIB)
-    until(lambda: build.waiting() == [1, 2, 3, 4], 10)
+    until(lambda: build.waiting() == [1, 2, 3, 4])
     # As a Ctrl-C does it.
     for pid in (build.forker.pid, *build.jobs):
-        box.spawn(["sh", "-c", f"kill -INT {pid}"]).wait(10)
-    until(lambda: not any(build.lives(pid) for pid in build.jobs), 5)
+        box.spawn(["sh", "-c", f"kill -INT {pid}"]).wait(60)
+    until(lambda: not any(build.lives(pid) for pid in build.jobs))
     assert started.alive

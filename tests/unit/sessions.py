@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -67,6 +68,8 @@ class Peer:
         [owned] = self._connection.send_and_get_reply(message_bus.RequestName(self.name), timeout=20).body
         assert owned == 1, owned
         self._over = False
+        # What is seen of a call was answered, and comes to the other end before whatever is sent because of it.
+        self._sending = threading.RLock()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -79,15 +82,19 @@ class Peer:
             except OSError:
                 return
             if message.header.message_type is MessageType.method_call:
-                member = message.header.fields[HeaderFields.member]
-                self.calls.append((member, message.body))
-                if not self.hangs:
-                    signature, body = self.answer(member, message.body)
-                    self._connection.send(
-                        new_error(message, signature, "s", body)
-                        if "." in signature
-                        else new_method_return(message, signature or None, body)
-                    )
+                with self._sending:
+                    self._take(message)
+
+    def _take(self, message: Message) -> None:
+        member = message.header.fields[HeaderFields.member]
+        if not self.hangs:
+            signature, body = self.answer(member, message.body)
+            self._connection.send(
+                new_error(message, signature, "s", body)
+                if "." in signature
+                else new_method_return(message, signature or None, body)
+            )
+        self.calls.append((member, message.body))
 
     def answer(self, member: str, body: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """The signature and body of an answer; or the name of an error, and a text."""
@@ -97,7 +104,8 @@ class Peer:
         message = new_signal(DBusAddress(self.path, interface=self.name), member, signature, body)
         if to:
             message.header.fields[HeaderFields.destination] = to
-        self._connection.send(message)
+        with self._sending:
+            self._connection.send(message)
 
     def called(self, member: str) -> list[tuple[Any, ...]]:
         return [body for name, body in list(self.calls) if name == member]
@@ -218,40 +226,44 @@ class AgentProcess:
 
     def __init__(self, **environment: str) -> None:
         program = "from okoomer.cli.desktop import command; command()"
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-c", program],
             env={**os.environ, **environment},
-            stderr=subprocess.PIPE,
-            text=True,
+            stderr=self._words,
             start_new_session=True,
         )
+
+    @property
+    def words(self) -> str:
+        """What it has said by now."""
+        return os.pread(self._words.fileno(), 1 << 20, 0).decode()
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
-    def end(self, seconds: float = 20.0) -> tuple[int, str]:
+    def end(self, seconds: float = 60.0) -> tuple[int, str]:
         """Ends it; its exit code and what it has said."""
         self.process.terminate()
         return self.ended(seconds)
 
-    def ended(self, seconds: float = 20.0) -> tuple[int, str]:
+    def ended(self, seconds: float = 60.0) -> tuple[int, str]:
         """When it ends by itself."""
         try:
-            _, said = self.process.communicate(timeout=seconds)
+            code = self.process.wait(seconds)
+            return code, self.words
         finally:
             self.close()
-        return self.process.returncode, said
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        if self.process.stderr:
-            self.process.stderr.close()
+        self._words.close()
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Waits for something.
 
     Raises:

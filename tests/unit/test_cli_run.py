@@ -40,7 +40,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 
 def await_start(folder: Path, guard: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and guard.poll() is None:
         # From this event on, and not before, it hears signals.
         if any(event.get("pid") == guard.pid for event in events(folder)):
@@ -64,7 +64,7 @@ def test_a_guard_starts_and_stops_when_it_is_told_to(tmp_path: Path, guard: subp
     assert started["pid"] == guard.pid
     assert started["dry_run"] is True and started["rules"] == ["calm"]
     guard.send_signal(signal.SIGTERM)
-    _out, err = guard.communicate(timeout=10)
+    _out, err = guard.communicate(timeout=60)
     assert guard.returncode == 0
     assert "(dry run: nobody is touched)" in err and "stopped by SIGTERM" in err
     assert events(tmp_path)[-1]["event"] == "stopped"
@@ -72,7 +72,7 @@ def test_a_guard_starts_and_stops_when_it_is_told_to(tmp_path: Path, guard: subp
 
 def test_a_second_guard_is_refused_and_names_the_first(tmp_path: Path, guard: subprocess.Popen[str]) -> None:
     second = start(tmp_path)
-    _out, err = second.communicate(timeout=20)
+    _out, err = second.communicate(timeout=60)
     assert second.returncode == 3
     assert err == f"okoomer: okoomer is running already as pid {guard.pid} (see {tmp_path}/run/ring)\n"
     assert guard.poll() is None
@@ -90,9 +90,9 @@ def test_with_json_each_line_of_standard_output_is_an_event(tmp_path: Path) -> N
     guard = start(tmp_path, "--json")
     await_start(tmp_path, guard)
     guard.send_signal(signal.SIGINT)
-    out, _err = guard.communicate(timeout=10)
+    out, _err = guard.communicate(timeout=60)
     told = [json.loads(text) for text in out.splitlines()]
-    assert [event["event"] for event in told if event["event"] != "trouble"] == ["started", "stopped"]
+    assert [event["event"] for event in told if event["event"] not in ("trouble", "late")] == ["started", "stopped"]
     assert [event["sequence"] for event in told] == list(range(1, len(told) + 1))
 
 
@@ -101,7 +101,7 @@ def test_numbers_of_events_go_on_after_a_restart(tmp_path: Path) -> None:
         guard = start(tmp_path)
         await_start(tmp_path, guard)
         guard.send_signal(signal.SIGTERM)
-        guard.communicate(timeout=10)
+        guard.communicate(timeout=60)
         seen = events(tmp_path)
     assert [event["sequence"] for event in seen] == list(range(1, len(seen) + 1))
     assert [event["event"] for event in seen].count("stopped") == 2

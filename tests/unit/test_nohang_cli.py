@@ -347,7 +347,7 @@ def test_a_guard_starts_in_a_dry_run_and_stops_when_it_is_told_to(guard: subproc
     assert "by policy n: hard, soft (dry run: nobody is touched)" in lines[-1]
     time.sleep(0.2)
     guard.send_signal(signal.SIGTERM)
-    guard.communicate(timeout=20)
+    guard.communicate(timeout=60)
     assert guard.returncode == 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.couriers import until
+from tests.unit.standing import name
 
 OKOOMER = str(Path(sys.executable).with_name("okoomer"))
 QUIET = '[[rule]]\nname = "never"\nwhen = "mem.available < 1kB"\n'
@@ -39,18 +40,18 @@ class Run:
     def children(self) -> list[str]:
         """The names of the processes beside it."""
         text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
-        return sorted(Path(f"/proc/{pid}/comm").read_text().strip() for pid in text.split())
+        return sorted(filter(None, map(name, map(int, text.split()))))
 
     def knock(self) -> socket.socket:
         line = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        line.settimeout(20)
+        line.settimeout(60)
         line.connect(str(self.directory / "run" / "guard.sock"))
         return line
 
     def close(self) -> None:
         self.process.terminate()
         try:
-            assert self.process.wait(20) == 0, self.words.read_text()
+            assert self.process.wait(60) == 0, self.words.read_text()
         finally:
             self.process.kill()
 
@@ -99,7 +100,7 @@ def test_nothing_stays_of_a_guard_that_was_killed_that_keeps_the_next_out(run: R
 
 def test_with_a_courier_beside_it_only_what_needs_root_has_a_child(tmp_path: Path, run: Run) -> None:
     # The watcher is a shell.
-    assert run.children() == ["sh"]
+    until(lambda: run.children() == ["sh"])
     run.close()
     for policy, child in ((QUIET + HOOK, False), (QUIET + HOOK + 'user = "nobody"\n', True)):
         other = Run(tmp_path, "--service", policy=policy)
@@ -115,7 +116,7 @@ def test_with_a_courier_beside_it_only_what_needs_root_has_a_child(tmp_path: Pat
 def test_a_dry_run_offers_nothing_to_anybody(tmp_path: Path) -> None:
     run = Run(tmp_path, DBUS_SYSTEM_BUS_ADDRESS=f"unix:path={tmp_path}/no-bus")
     try:
-        assert run.children() == ["sh"]
+        until(lambda: run.children() == ["sh"])
     finally:
         run.close()
 
@@ -126,7 +127,7 @@ def test_the_watcher_and_the_courier_are_gone_with_a_guard_that_ends_in_order(tm
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     assert len(children) == 2
     run.close()
-    until(lambda: not any(alive(int(child)) for child in children), 20)
+    until(lambda: not any(alive(int(child)) for child in children))
 
 
 def alive(pid: int) -> bool:

@@ -93,8 +93,9 @@ def test_only_what_is_wanted_is_read(root: Path, now: Time) -> None:
 def test_this_machine_can_be_read() -> None:
     snapshot = Sense(LIVE).snapshot()
     assert 0 < available(snapshot) <= snapshot.memory.total
-    assert abs(snapshot.time - clock.monotonic()) < 5
-    assert snapshot.asleep == pytest.approx(clock.asleep(), abs=0.2)
+    assert abs(snapshot.time - clock.monotonic()) < 60
+    # Others may run for long between two looks at clocks.
+    assert min(abs(Sense(LIVE).snapshot().asleep - clock.asleep()) for _ in range(20)) < 0.2
 
 
 def test_the_time_asleep_is_part_of_a_live_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,15 +165,21 @@ def in_shm() -> Iterator[Path]:
 
 def test_the_files_in_memory_are_those_on_a_tmpfs_that_are_open_for_writing(in_shm: Path) -> None:
     with in_shm.open("wb") as file, in_shm.open("rb"), Path("/proc/self/comm").open("r+b") as other:
-        before = in_memory("/proc", os.getpid())
-        file.write(bytes(8 * MIB))
-        file.flush()
-        after = in_memory("/proc", os.getpid())
         status, elsewhere = in_shm.stat(), os.fstat(other.fileno())
-    key = status.st_dev, status.st_ino
-    assert elsewhere.st_dev not in {device for device, _inode in before}
-    assert (before[key], after[key]) == (0, 8 * MIB)
-    assert after.get((status.st_dev, 0), 8 * MIB) - before.get((status.st_dev, 0), 0) >= 8 * MIB
+        key, whole = (status.st_dev, status.st_ino), (status.st_dev, 0)
+        grown = []
+        for _ in range(20):
+            file.truncate(0)
+            file.seek(0)
+            before = in_memory("/proc", os.getpid())
+            file.write(bytes(8 * MIB))
+            file.flush()
+            after = in_memory("/proc", os.getpid())
+            assert elsewhere.st_dev not in {device for device, _inode in before}
+            assert (before[key], after[key]) == (0, 8 * MIB)
+            grown.append(after.get(whole, 8 * MIB) - before.get(whole, 0))
+    # Others have files there, too, and may remove some meanwhile.
+    assert max(grown) >= 8 * MIB
     assert key not in in_memory("/proc", os.getpid())
     with in_shm.open("rb"):
         assert key not in in_memory("/proc", os.getpid())
@@ -195,14 +201,21 @@ def test_a_real_writer_is_told_from_those_who_write_more_to_a_pipe_and_to_a_disk
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(writers, "sleep", lambda seconds: pauses.append(seconds) or time.sleep(seconds))
-    pipe, disk = start(PIPE), start(FILL, tmp_path / "backup", 60 * MIB)
-    writer = start(FILL, in_shm, 20 * MIB)
-    found = Scan(0.0, (), 0, flood=20.0 * MIB)
+    pipe = start(PIPE)
     sense: Any = Pretended(in_shm)
-    joined = Writers(LIVE, sense, NOTHING).join(found, MIB)
-    assert sum(pauses) < 2.0
-    rates = {process.pid: process.fills for process in joined.processes if process.fills}
-    assert set(rates) == {writer.pid}, (pipe.pid, disk.pid)
+    # On a busy machine it may happen that the writer does not have its turn between two readings.
+    for _ in range(20):
+        disk, writer = start(FILL, tmp_path / "backup", 60 * MIB), start(FILL, in_shm, 20 * MIB)
+        pauses.clear()
+        joined = Writers(LIVE, sense, NOTHING).join(Scan(0.0, (), 0, flood=20.0 * MIB), MIB)
+        assert sum(pauses) < 2.0
+        rates = {process.pid: process.fills for process in joined.processes if process.fills}
+        assert set(rates) <= {writer.pid}, (pipe.pid, disk.pid)
+        if rates.get(writer.pid, 0.0) >= 0.5 * joined.flood > 0:
+            break
+        for child in (disk, writer):
+            child.kill()
+            child.wait()
     assert rates[writer.pid] >= 0.5 * joined.flood > 0
     policy = Policy("p", (Rule("low", LOW, ""),))
     choice = choose(policy.rules[0], policy, sense.snapshot(), joined.processes, os.getpid(), flood=joined.flood)
