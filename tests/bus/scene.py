@@ -96,7 +96,7 @@ class Application:
         """Waits until it hears whoever owns the name, for the first time or once more."""
         until(lambda: len(self.said("follows")) >= times)
 
-    def hears(self, *levels: int, seconds: float = 15.0) -> None:
+    def hears(self, *levels: int, seconds: float = 60.0) -> None:
         """Waits until it has heard these, and no others; each may have been said more than once."""
         until(lambda: len([*groupby(self.heard)]) >= len(levels), seconds)
         assert [level for level, _ in groupby(self.heard)] == [*levels]
@@ -118,7 +118,7 @@ class Scene:
             file.write_text(policy)
             policy = str(file)
         guard = self.box.daemon([OKOOMER, "run", "--json", "--runtime-dir", RUN, "--policy", policy, *options])
-        self.box.until(lambda: not guard.alive or bool(events(guard, "started")), 20, "the guard")
+        self.box.until(lambda: not guard.alive or bool(events(guard, "started")), 60, "the guard")
         assert guard.alive, guard.lines
         return guard
 
@@ -182,7 +182,7 @@ def _directory() -> Iterator[str]:
 
 def one(guard: Proc, kind: str) -> dict[str, Any]:
     """The only event of its kind, as soon as it is told."""
-    guard.wait_line(f'"event": "{kind}"', 10)
+    guard.wait_line(f'"event": "{kind}"', 60)
     [event] = events(guard, kind)
     return event
 

@@ -86,7 +86,7 @@ def start(scene: Scene, request: pytest.FixtureRequest) -> Callable[[str], Proc]
         else:
             made = scene.apart(policy)
             courier = scene.courier()
-            until(lambda: inside(courier), 20)
+            until(lambda: inside(courier))
         ready()
         return made
 
@@ -107,7 +107,7 @@ def short(scene: Scene) -> None:
 
 def stands(hog: Proc, still: bool = True) -> None:
     """Waits until it stands still, or runs."""
-    until(lambda: (state(hog) == "T") is still, 5)
+    until(lambda: (state(hog) == "T") is still)
 
 
 def test_glibs_tool_sees_the_interface_that_is_documented_and_reads_it(scene: Scene) -> None:
@@ -150,7 +150,8 @@ def test_systemds_tool_sees_and_reads_it_and_hears_of_a_change(scene: Scene) -> 
             while "is owned by" not in out.readline():
                 pass
             scene.short(LOW)
-            assert "'Level': <byte 0x32>" in out.readline()
+            while "'Level': <byte 0x32>" not in (line := out.readline()):
+                assert line, "it has ended"
     finally:
         monitor.kill()
         monitor.wait()
@@ -165,10 +166,10 @@ def test_one_pauses_what_is_ones_own_and_nobody_elses(start: Callable[[str], Pro
         (4000000, "Refused: there is no such process 4000000"),
     ):
         assert f"{NAME}.Error.{error}" in refused("Pause", str(pid), user=OTHER)
-    assert state(roots) in "RS" and state(own) in "RS" and not events(guard, "paused")
+    assert state(roots) != "T" and state(own) != "T" and not events(guard, "paused")
     assert refused("Pause", str(own.pid), user=OTHER) == ""
     stands(own)
-    assert state(roots) in "RS"
+    assert state(roots) != "T"
     assert f"{NAME}.Error.Refused: {own.pid} is paused already" in refused("Pause", str(own.pid), user=OTHER)
     assert called(scene, "Resume", "u", str(own.pid), user=OTHER) == ""
     stands(own, still=False)
@@ -179,7 +180,7 @@ def test_one_pauses_what_is_ones_own_and_nobody_elses(start: Callable[[str], Pro
 def test_one_answers_for_what_is_ones_own_and_nobody_elses(start: Callable[[str], Proc], scene: Scene) -> None:
     guard, hog = start(ASK), scene.box.spawn(rss_bytes=HOG, gives_back=12 * GIB)
     short(scene)
-    guard.wait_line('"event": "question"', 10)
+    guard.wait_line('"event": "question"', 60)
     stands(hog)
     until(lambda: busctl(scene, "get-property", NAME, "Questions").stdout.startswith("a{ua{sv}} 1 1 "))
     for word in ("resume", "end", "limit"):
@@ -191,16 +192,16 @@ def test_one_answers_for_what_is_ones_own_and_nobody_elses(start: Callable[[str]
     assert f"{NAME}.Error.BadAnswer" in gdbus("Answer", "1", "", "0", user=OTHER).stderr
     assert state(hog) == "T" and not events(guard, "closed")
     assert gdbus("Answer", "1", "end", "0").stdout == "()\n"
-    assert hog.wait(10).signal == signal.SIGKILL
+    assert hog.wait(60).signal == signal.SIGKILL
     until(lambda: busctl(scene, "get-property", NAME, "Questions").stdout == "a{ua{sv}} 0\n")
 
 
 def test_the_owner_of_a_process_answers_for_it(start: Callable[[str], Proc], scene: Scene) -> None:
     guard, hog = start(ASK), scene.box.spawn(rss_bytes=HOG, gives_back=12 * GIB, uid=OTHER)
     short(scene)
-    guard.wait_line('"event": "question"', 10)
+    guard.wait_line('"event": "question"', 60)
     assert called(scene, "Answer", "ust", "1", "end", "0", user=OTHER) == ""
-    assert hog.wait(10).signal == signal.SIGKILL
+    assert hog.wait(60).signal == signal.SIGKILL
     assert one(guard, "closed")["user"] == OTHER
 
 
@@ -211,7 +212,7 @@ def test_persons_who_are_not_root_have_okoomers_own_commands(start: Callable[[st
     def ends(*words: str) -> tuple[int | None, str]:
         """How a command of that person's ends, and what it says."""
         command = box.daemon([OKOOMER, *words], uid=OTHER)
-        return command.wait(20).code, " ".join(line.text for line in command.lines)
+        return command.wait(60).code, " ".join(line.text for line in command.lines)
 
     assert ends("pause", str(own.pid)) == (0, f"theirs (pid {own.pid}) is paused")
     stands(own)
@@ -219,13 +220,13 @@ def test_persons_who_are_not_root_have_okoomers_own_commands(start: Callable[[st
     stands(own, still=False)
     assert ends("answer")[0] == 1
     short(scene)
-    guard.wait_line('"event": "question"', 10)
+    guard.wait_line('"event": "question"', 60)
     code, said = ends("answer", "--json")
     [asked] = json.loads(said)
     assert code == 0 and (asked["question"], asked["name"], asked["pids"]) == (1, "theirs", [own.pid])
     assert ends("answer", "2", "end")[0] == 1
     assert ends("answer", "end")[0] == 0
-    assert own.wait(10).signal == signal.SIGKILL
+    assert own.wait(60).signal == signal.SIGKILL
 
 
 def test_what_was_done_to_others_is_told_without_what_is_theirs(scene: Scene) -> None:
@@ -233,8 +234,8 @@ def test_what_was_done_to_others_is_told_without_what_is_theirs(scene: Scene) ->
     ready()
     hog = scene.box.spawn(rss_bytes=HOG, gives_back=12 * GIB, name="secretive")
     short(scene)
-    hog.wait(10)
-    guard.wait_line('"event": "died"', 10)
+    hog.wait(60)
+    guard.wait_line('"event": "died"', 60)
     chosen = one(guard, "chosen")
 
     def history(user: int) -> list[dict[str, Any]]:
@@ -260,7 +261,7 @@ def test_announcements_are_made_while_no_agent_attends(scene: Scene) -> None:
         deaths = len(scene.box.deaths)
         hog = scene.box.spawn(rss_bytes=HOG, gives_back=18 * GIB, name=name)
         short(scene)
-        hog.wait(10)
+        hog.wait(60)
         until(lambda: len(events(guard, "died")) > deaths)
 
     listener = Listener()

@@ -16,6 +16,7 @@ from jeepney.io.blocking import open_dbus_connection  # type: ignore[import-unty
 
 from tests.desktop.witness import Witness
 from tests.unit.buses import DAEMON, Daemon
+from tests.unit.loops import Client
 from tests.unit.sessions import POLICY, AgentProcess, Okoomer, Session
 
 PROGRAMS = {
@@ -135,6 +136,9 @@ class Stage:
         with (self.directory / "server.log").open("wb") as log:
             server = subprocess.Popen(command, env=self.environment, stderr=log, start_new_session=True)
         stack.callback(_end, server)
+        # Whoever asks it for something earlier has no answer.
+        with Client(self.session.address, "org.freedesktop.Notifications", "/org/freedesktop/Notifications") as client:
+            client.waits()
 
     def run(self, *command: str) -> str:
         """Runs a program on this stage; what it says."""
@@ -206,4 +210,4 @@ def staged(directory: Path, buttons: bool = False) -> Iterator[Stage]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(20)
+    process.wait(60)

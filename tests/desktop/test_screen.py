@@ -5,6 +5,7 @@ With OKOOMER_PICTURES=DIR the pictures of docs/images are made anew there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ def picture(stage: Stage, tmp_path: Path) -> Callable[[str], None]:
 
     def take(name: str) -> None:
         path = directory / f"{name}.png"
-        until(lambda: stage.picture(path) > EMPTY, 20)
+        until(lambda: stage.picture(path) > EMPTY)
 
     return take
 
@@ -74,14 +75,14 @@ def test_a_button_on_the_screen_is_pressed_with_the_mouse(tmp_path: Path) -> Non
         until(stage.windows)
         time.sleep(1.5)  # it comes up slowly
         path = Path(os.environ.get("OKOOMER_PICTURES") or tmp_path, "buttons.png")
-        until(lambda: stage.picture(path) > EMPTY, 20)
+        until(lambda: stage.picture(path) > EMPTY)
         [window] = stage.windows()
         # The buttons stand in the last row; where the first begins depends on the font.
         y = window["Y"] + window["HEIGHT"] - 38
         for x in range(window["X"] + 60, window["X"] + window["WIDTH"], 20):
             stage.run("xdotool", "mousemove", str(x), str(y), "click", "1")
-            time.sleep(0.3)
-            if stage.okoomer.called("Answer"):
+            with contextlib.suppress(TimeoutError):
+                until(lambda: stage.okoomer.called("Answer"), 1.0)
                 break
         assert stage.okoomer.called("Answer") == [(3, "resume", 0)]
 

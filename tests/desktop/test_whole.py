@@ -51,7 +51,7 @@ def guard(box: Box, stage: Stage, tmp_path: Path) -> Proc:
     policy.write_text(POLICY)
     argv = [OKOOMER, "run", "--json", "--runtime-dir", "/run/okoomer", "--policy", str(policy)]
     made = box.daemon(argv, env={**stage.environment, "DISPLAY": ""})
-    made.wait_line('"event": "started"', 20)
+    made.wait_line('"event": "started"', 60)
     until(lambda: "org.okoomer.Okoomer1" in stage.names())
     return made
 
@@ -79,7 +79,7 @@ def test_who_listens_as_systembus_notify_does_hears_it_only_without_an_agent(
     try:
         hog = asked(box, stage)
         stage.choose("End it")
-        assert hog.wait(10).signal == signal.SIGTERM
+        assert hog.wait(60).signal == signal.SIGTERM
         until(lambda: list(stage.shown()) == ["make was ended"])
         assert not listener.heard
         stage.agent.end()
@@ -94,8 +94,8 @@ def test_end_it_ends_it_and_that_is_told(box: Box, stage: Stage, guard: Proc) ->
     hog = asked(box, stage)
     assert state(hog) == "T"
     stage.choose("End it")
-    assert hog.wait(10).signal == signal.SIGTERM
-    guard.wait_line('"event": "died"', 10)
+    assert hog.wait(60).signal == signal.SIGTERM
+    guard.wait_line('"event": "died"', 60)
     [closed] = events(guard, "closed")
     assert (closed["how"], closed["answer"], closed["user"]) == ("answered", "end", 0)
     until(lambda: list(stage.shown()) == ["make was ended"])
@@ -104,7 +104,7 @@ def test_end_it_ends_it_and_that_is_told(box: Box, stage: Stage, guard: Proc) ->
 def test_resume_lets_it_go_on(box: Box, stage: Stage, guard: Proc) -> None:
     hog = asked(box, stage)
     stage.choose("Resume")
-    guard.wait_line('"event": "closed"', 10)
+    guard.wait_line('"event": "closed"', 60)
     until(lambda: state(hog) != "T" and "make is paused" not in stage.shown())
     assert hog.alive and events(guard, "closed")[0]["answer"] == "resume"
 
@@ -112,7 +112,7 @@ def test_resume_lets_it_go_on(box: Box, stage: Stage, guard: Proc) -> None:
 def test_limit_gives_it_a_ceiling(box: Box, stage: Stage, guard: Proc) -> None:
     hog = asked(box, stage)
     stage.choose("Limit it to")
-    guard.wait_line('"event": "limited"', 10)
+    guard.wait_line('"event": "limited"', 60)
     [limited], [question] = events(guard, "limited"), events(guard, "question")
     assert limited["bytes"] == question["limit"] >= 300 * MIB
     until(lambda: state(hog) != "T" and "make is paused" not in stage.shown())
@@ -127,4 +127,4 @@ def test_what_is_over_before_anybody_answers_goes_from_the_screen(box: Box, stag
     hog = asked(box, stage)
     box.kill(hog)
     until(lambda: "make is paused" not in stage.shown())
-    guard.wait_line('"event": "closed"', 10)
+    guard.wait_line('"event": "closed"', 60)

@@ -54,8 +54,8 @@ class Prometheus:
         try:
             with urllib.request.urlopen(f"{self._url}/api/v1/{path}", timeout=10) as answer:
                 return json.load(answer)["data"]
-        except (ConnectionError, urllib.error.URLError):
-            return None  # it is not up yet
+        except OSError:
+            return None  # it is not up yet, or busy
 
     def value(self, query: str) -> float | None:
         found = self.get(f"query?query={quote(query)}")
@@ -110,11 +110,19 @@ def test_prometheus_reads_what_was_done_and_how_the_guard_is(
         assert prometheus.value("sum(okoomer_freed_bytes_total)") == 1 << 30
         assert prometheus.value('okoomer_kill_latency_seconds_bucket{le="0.005"}') == 1
         assert set(asked) == {"state"}
-        [target] = prometheus.get("targets")["activeTargets"]
-        assert (target["health"], target["lastError"]) == ("up", "")
+
+        def is_well() -> bool:
+            [target] = prometheus.get("targets")["activeTargets"]
+            return (target["health"], target["lastError"]) == ("up", "")
+
+        until(is_well)
         until(lambda: prometheus.value('ALERTS{alertname="OkoomerMemoryShort", alertstate="pending"}') == 1)
-        [group] = prometheus.get("rules")["groups"]
-        assert {rule["health"] for rule in group["rules"]} == {"ok"}
+
+        def are_judged() -> bool:
+            [group] = prometheus.get("rules")["groups"]
+            return {rule["health"] for rule in group["rules"]} == {"ok"}
+
+        until(are_judged)
         # The guard says nothing more: what was known last is told, and that it is silent.
         until_silent = time.monotonic() + 60
         while prometheus.value("okoomer_guard_up") != 0:
