@@ -19,7 +19,7 @@ from okoomer.record import Record
 from okoomer.units import KIB, MIB
 from tests.box.box import PYTHON, Box
 from tests.box.process import Proc
-from tests.unit.streams import drain
+from tests.unit.streams import shown
 from tests.unit.test_voice_earlyoom import CHOSEN
 
 NUMBER = r"( *\d+(?:\.\d+)?)"
@@ -166,7 +166,7 @@ def lines_on_terminal(box: Box) -> list[str]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-    text = drain(reader)
+    text = shown(reader, writer)
     os.close(reader)
     os.close(writer)
     return text.replace("\r\n", "\n").split("\n")[:4]

@@ -158,13 +158,19 @@ def test_twenty_growers_go_together_and_the_database_lives(box: Box, start: Star
     available(box, 0.12)
     guard = start(unit="family")
     growers = box.spawn(grower, name="build")
-    time.sleep(1.5)
+    box.until(lambda: sum(size > 8 * MIB for size in sizes_below(box, growers)) == 20, 60, "all to grow")
     available(box, 0.03)
     growers.wait(60)
     guard.wait_line('"event": "died"', 60)
     [chosen] = events(guard, "chosen")
     assert chosen["kind"] == "family" and len(chosen["pids"]) == 21, chosen
     assert database.alive
+
+
+def sizes_below(box: Box, parent: Proc) -> list[int]:
+    """The bytes that each child of a process has in memory."""
+    children = (parent.proc / "task" / str(parent.pid) / "children").read_text().split()
+    return [int((box.proc / pid / "statm").read_text().split()[1]) * 4096 for pid in children]
 
 
 def test_the_shell_lives_and_its_child_goes(box: Box, start: Start) -> None:
@@ -181,7 +187,7 @@ def test_the_shell_lives_and_its_child_goes(box: Box, start: Start) -> None:
 
 def wait_for_hog(box: Box) -> None:
     """Waits until some process of the box has grown to a hog's size."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for statm in box.proc.glob("[0-9]*/statm"):
             try:
@@ -245,7 +251,7 @@ def test_a_tiny_process_that_fills_a_tmpfs_is_ended_and_nobody_else(box: Box, st
     guard = start(unit="family")
     writer = box.spawn(FILL, name="writer")
     file = Path(f"/proc/{box.init_pid}/root/run/filled/file")
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while writer.alive and time.monotonic() < deadline:
         filled = file.stat().st_blocks * 512 if file.exists() else 0
         box.memory(available=left - filled, shmem=filled)

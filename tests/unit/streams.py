@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from okoomer.guard import tell
 from okoomer.guard.tell import Stream
+
+MARK = b"<the end>"
 
 
 @contextlib.contextmanager
@@ -24,8 +28,23 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, int]]:
         os.close(fd)
 
 
+def shown(reader: int, writer: int) -> str:
+    """All that was written to a terminal up to now; its two ends. The kernel takes its time to hand it over, so the end
+    is marked."""
+    os.set_blocking(writer, False)
+    got, mark = b"", MARK
+    deadline = time.monotonic() + 60
+    while not got.endswith(MARK):
+        assert time.monotonic() < deadline
+        with contextlib.suppress(BlockingIOError):  # there may be no room before something was read
+            mark = mark[os.write(writer, mark) :] if mark else mark
+        if select.select([reader], [], [], 0.01)[0]:
+            got += os.read(reader, 65536)
+    return got.removesuffix(MARK).decode()
+
+
 def drain(fd: int) -> str:
-    """All that can be read now."""
+    """All that can be read from a pipe now."""
     text = b""
     try:
         while more := os.read(fd, 65536):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ print(json.dumps({
 }))
 """
 NOBODY = "nobody"
+#: One that all users can run: ours may be where nobody else can look.
+PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
 root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which root alone can")
 
 
@@ -51,7 +54,7 @@ def seen(user: str, **environment: str) -> dict[str, Any]:
         out.chmod(0o666)
         # The directories that tests are given are for their own user only.
         out.parent.chmod(0o755)
-        words = map(os.fsencode, (sys.executable, DUMP, out))
+        words = map(os.fsencode, (PYTHON, DUMP, out))
         command = [b"/bin/sh", b"-c", b'exec "$0" -IS -c "$1" > "$2"', *words]
         assert ended(start(command, given, b"the event\n", user)) == 0
         found: dict[str, Any] = json.loads(out.read_text())

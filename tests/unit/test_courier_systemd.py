@@ -99,7 +99,7 @@ def test_more_settings_than_the_line_takes_at_once_all_reach_the_guard(tmp_path:
 def reports(tmp_path: Path) -> Iterator[socket.socket]:
     """The socket that systemd would hand over, where everybody finds it."""
     one = socket.socket(socket.AF_UNIX)
-    one.bind(f"\0okoomer-test-{os.getpid()}")
+    one.bind(f"\0okoomer-test-{os.getpid()}-{time.monotonic_ns()}")
     one.listen(64)
     yield one
     one.close()
@@ -107,6 +107,7 @@ def reports(tmp_path: Path) -> Iterator[socket.socket]:
 
 REPORT = """
 import json, os, socket, sys
+os.setgroups([]); os.setgid(NOBODY); os.setuid(NOBODY)
 line = socket.socket(socket.AF_UNIX)
 line.connect("\\0" + sys.argv[1])
 for path in sys.argv[2:]:
@@ -119,8 +120,8 @@ for path in sys.argv[2:]:
 
 def report(address: socket.socket, *paths: str) -> None:
     name = address.getsockname()[1:].decode()
-    program = REPORT.replace("METHOD", METHOD)
-    subprocess.run([sys.executable, "-IS", "-c", program, name, *paths], check=True, user=NOBODY, timeout=60)
+    program = REPORT.replace("METHOD", METHOD).replace("NOBODY", str(NOBODY))
+    subprocess.run([sys.executable, "-IS", "-c", program, name, *paths], check=True, timeout=60)
 
 
 @needs_root

@@ -46,7 +46,7 @@ class Screen:
     def read(self) -> str:
         """All that was written up to now: the kernel takes its time, so the end is marked."""
         got, marked = b"", False
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not got.endswith(MARK):
             assert time.monotonic() < deadline
             # There may be no room for the mark before something was read.

@@ -18,10 +18,13 @@ GIB = 1024**3
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_are_read_at_once(name: str) -> None:
-    source.parser.cache_clear()
-    begun = time.process_time()
-    policy = load(name)
-    assert time.process_time() - begun < 0.5
+    took = []
+    for _ in range(5):
+        source.parser.cache_clear()
+        begun = time.process_time()
+        policy = load(name)
+        took.append(time.process_time() - begun)
+    assert min(took) < 0.5
     assert policy.name == name and policy.supervisors and policy.avoid
 
 

@@ -15,7 +15,7 @@ from okoomer.events.ring import Ring, read
 from okoomer.guard import tell as module
 from okoomer.guard.tell import Tell
 from okoomer.record import Record
-from tests.unit.streams import captured, drain
+from tests.unit.streams import captured, drain, shown
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -103,7 +103,7 @@ def terminal(fd: int, tell: Callable[[], None]) -> str:
             os.dup2(writer if stream == fd else void, stream)
         tell()
         # Else the end of the line becomes two characters.
-        return drain(reader).replace("\r\n", "\n")
+        return shown(reader, writer).replace("\r\n", "\n")
     finally:
         for stream, copy in kept.items():
             os.dup2(copy, stream)

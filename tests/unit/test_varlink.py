@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import stat
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from select import POLLIN, POLLOUT
@@ -298,9 +297,9 @@ def test_a_hook_that_has_gone_or_is_too_busy_costs_nothing(tmp_path: Path) -> No
     busy.bind(str(tmp_path / "busy"))
     busy.listen(0)
     waiting = [connect(str(tmp_path / "busy"), 10)]
-    began = time.monotonic()
     prekill.begin(8, "/a", 5.0, 0.0)
-    assert prekill.answers() == [(8, SOME)] and time.monotonic() - began < 4
+    # Whoever waited for that one would wait for ever.
+    assert prekill.answers() == [(8, SOME)]
     for one in (*waiting, busy):
         one.close()
 
