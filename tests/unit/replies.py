@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -34,8 +35,8 @@ class Guard:
                 line, _ = self._listener.accept()
             except TimeoutError:
                 continue
-            with line:
-                line.settimeout(20)
+            with contextlib.suppress(OSError), line:  # it was left, or went away
+                line.settimeout(60)
                 while packet := line.recv(4096):
                     verb, reference, *rest = packet.decode().split(" ", 2)
                     text = " ".join((verb, *rest))

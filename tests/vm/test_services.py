@@ -204,7 +204,7 @@ grow() {{
     seen
     start "$1" user /opt/vm/holder 500
     await 60 shows '"summary": "[^"]* is paused".*"end"'
-    await 5 frozen "$1" 1
+    await 30 frozen "$1" 1
 }}
 
 # again: true when the guard, which is not started by itself any more, has been.
@@ -254,7 +254,7 @@ printf '[Service]\\nRestart=no\\nWatchdogSec=8\\n' >/run/systemd/system/okoomer.
 systemctl daemon-reload
 grow fifth
 systemctl kill --kill-whom=main --signal=KILL okoomer
-await 10 frozen fifth 0
+await 30 frozen fifth 0
 await 30 shows '"closed"'
 systemctl stop fifth
 
