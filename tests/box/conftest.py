@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="a box needs root and unshare"))
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that other users come to. Pytest's own lie in one that each pytest which starts closes to them."""
+    with tempfile.TemporaryDirectory(prefix="okoomer-box-", dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
 
 
 @pytest.fixture

@@ -42,8 +42,7 @@ NOTE = '#!/bin/sh\necho "$1 $(id -u)" >>OUT/noted\n'
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o777 if path == tmp_path else 0o755)
+    tmp_path.chmod(0o777)
     note, noted = tmp_path / "note", tmp_path / "noted"
     note.write_text(NOTE.replace("OUT", str(tmp_path)))
     note.chmod(0o755)
@@ -70,6 +69,7 @@ def guard(box: Box, out: Path) -> Callable[[], Proc]:
 def courier(box: Box, out: Path, uid: int = NOBODY) -> Proc:
     config = out / "courier.toml"
     config.write_text("low_memory_monitor = false\nokoomer1 = false\nsystem_notifications = 'never'\n")
+    config.chmod(0o644)
     argv = [OKOOMER, "courier", "--config", str(config), "--socket", f"{RUN}/guard.sock"]
     return box.daemon([*argv, "--runtime-dir", str(out / f"courier-{uid}")], uid=uid)
 

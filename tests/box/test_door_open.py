@@ -34,8 +34,6 @@ print("end", flush=True)
 def guard(box: Box, tmp_path: Path) -> Proc:
     policy = tmp_path / "policy.toml"
     policy.write_text('[[rule]]\nname = "low"\nwhen = "mem.available <= 1%"\n')
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     argv = [OKOOMER, "run", "--service", "--json", "--courier-user", "nobody", "--runtime-dir", RUN]
     guard = box.daemon([*argv, "--policy", str(policy)])
     guard.wait_line('"event": "started"', 60)

@@ -78,8 +78,6 @@ def test_it_is_there_after_a_tenth_of_a_second(start: Start) -> None:
 
 
 def test_it_answers_to_the_name_earlyoom(box: Box, tmp_path: Path) -> None:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     link = tmp_path / "earlyoom"
     link.symlink_to(OKOOMER)
     daemon = box.daemon([str(link), "-m", "5,2"])
@@ -274,8 +272,6 @@ def test_a_process_group_ends_together_if_that_is_asked(box: Box, start: Start, 
 @pytest.fixture
 def note(tmp_path: Path) -> Path:
     """A program that notes what it was told, in the file beside it."""
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     program = tmp_path / "note"
     program.write_text(f"#!/bin/sh\nenv | grep ^EARLYOOM_ | sort >>{tmp_path}/noted\necho $# >>{tmp_path}/noted\n")
     program.chmod(0o755)

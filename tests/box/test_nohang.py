@@ -27,8 +27,6 @@ Start = Callable[..., Proc]
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Path:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     return tmp_path / "nohang.conf"
 
 

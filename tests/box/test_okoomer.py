@@ -43,8 +43,7 @@ def start(box: Box, tmp_path: Path) -> Iterator[Start]:
     def run(policy: str = LEVELS, *options: str, unit: str = "process", uid: int = 0) -> Proc:
         file = tmp_path / "policy.toml"
         file.write_text(policy.replace("UNIT", unit))
-        for path in (tmp_path, *tmp_path.parents[:2], file):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        file.chmod(0o644)
         runtime = f"/run/okoomer-{uid}" if uid == 0 else f"/tmp/okoomer-test-{uid}-{time.monotonic_ns()}"
         argv = [OKOOMER, "run", "--json", "--runtime-dir", runtime, "--policy", str(file), *options]
         guard = box.daemon(argv, uid=uid)
