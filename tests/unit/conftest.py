@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.unit.descriptors import descriptors, left_open
 from tests.unit.strategies import Count
@@ -14,6 +15,10 @@ from tests.unit.strategies import Count
 #: What all properties together are tried on at the least.
 ENOUGH = 200_000
 HERE = Path(__file__).parent
+
+# How long a case takes, or to think of one, is not only the code's: a busy machine would fail what is well.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 chosen_few = too_few = False
 

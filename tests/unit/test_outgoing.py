@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from okoomer.bus.outgoing import Outgoing
-from tests.unit.conftest import descriptors
+from tests.unit.descriptors import descriptors, left_open
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -73,14 +73,14 @@ def test_all_comes_in_order_and_each_descriptor_no_sooner_than_its_message(messa
 
 
 def test_what_is_given_up_leaves_nothing_open() -> None:
-    before = len(descriptors())
+    before = descriptors()
     out, mine = Outgoing(), files(2)
     out.add(b"hello")
     out.add(b"two", mine)
     for fd in mine:
         os.close(fd)
     out.clear()
-    assert not out and len(descriptors()) == before
+    assert not out and not left_open(before)
 
 
 def test_an_end_that_has_gone_is_told() -> None:
