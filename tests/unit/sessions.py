@@ -82,8 +82,11 @@ class Peer:
             except OSError:
                 return
             if message.header.message_type is MessageType.method_call:
-                with self._sending:
-                    self._take(message)
+                try:
+                    with self._sending:
+                        self._take(message)
+                except OSError:
+                    return  # the bus has gone
 
     def _take(self, message: Message) -> None:
         member = message.header.fields[HeaderFields.member]
