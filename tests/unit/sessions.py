@@ -68,7 +68,7 @@ class Peer:
         [owned] = self._connection.send_and_get_reply(message_bus.RequestName(self.name), timeout=20).body
         assert owned == 1, owned
         self._over = False
-        # What is seen of a call was answered, and comes to the other end before whatever is sent because of it.
+        # Whatever is sent because of a call comes to the other end after its answer.
         self._sending = threading.RLock()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -90,6 +90,7 @@ class Peer:
 
     def _take(self, message: Message) -> None:
         member = message.header.fields[HeaderFields.member]
+        self.calls.append((member, message.body))
         if not self.hangs:
             signature, body = self.answer(member, message.body)
             self._connection.send(
@@ -97,7 +98,6 @@ class Peer:
                 if "." in signature
                 else new_method_return(message, signature or None, body)
             )
-        self.calls.append((member, message.body))
 
     def answer(self, member: str, body: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
         """The signature and body of an answer; or the name of an error, and a text."""
