@@ -158,8 +158,9 @@ class Server(Peer):
             self.dismiss(number)
 
     def dismiss(self, number: int, why: int = 2) -> None:
-        self.shown.pop(number, None)
-        self.emit("NotificationClosed", "uu", number, why)
+        with self._sending:
+            self.shown.pop(number, None)
+            self.emit("NotificationClosed", "uu", number, why)
 
 
 class Okoomer(Peer):
@@ -189,12 +190,14 @@ class Okoomer(Peer):
         self.emit(member, "a{sv}", typed(details))
 
     def ask(self, number: int, **details: Any) -> None:
-        self.questions[number] = details
-        self.emit("Question", "ua{sv}", number, typed(details))
+        with self._sending:
+            self.questions[number] = details
+            self.emit("Question", "ua{sv}", number, typed(details))
 
     def over(self, number: int, how: str = "late", answer: str = "") -> None:
-        self.questions.pop(number, None)
-        self.emit("Closed", "uss", number, how, answer)
+        with self._sending:
+            self.questions.pop(number, None)
+            self.emit("Closed", "uss", number, how, answer)
 
 
 def typed(details: dict[str, Any]) -> dict[str, tuple[str, Any]]:
