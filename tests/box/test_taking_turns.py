@@ -24,6 +24,7 @@ POLICY = """
 name  = "exhausted"
 when  = "mem.available < 1%"
 steps = ["kill"]
+rest  = "1min"
 [[rule]]
 name  = "crowded"
 when  = "mem.available < 24%"
