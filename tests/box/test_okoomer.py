@@ -157,7 +157,7 @@ def test_twenty_growers_go_together_and_the_database_lives(box: Box, start: Star
     available(box, 0.12)
     guard = start(unit="family")
     growers = box.spawn(grower, name="build", gives_back=12 * GIB)
-    box.until(lambda: sum(size > 8 * MIB for size in sizes_below(box, growers)) == 20, 60, "all to grow")
+    box.until(lambda: sum(size > 30 * MIB for size in sizes_below(box, growers)) == 20, 60, "all to grow")
     available(box, 0.03)
     growers.wait(60)
     guard.wait_line('"event": "died"', 60)
