@@ -242,7 +242,7 @@ def test_all_are_resumed_and_who_may_not_be_is_named(guard: Guard, tmp_path: Pat
 #: A guard that notes a sleeper, stops it, and dies.
 DEAD = """
 import os, signal, sys
-from okoomer.guard.paused import Note
+from okoomer.guard.note import Note
 from okoomer.kernel.process import ticks
 pid = int(sys.argv[2])
 Note(sys.argv[1]).add(pid, ticks("/proc", pid))

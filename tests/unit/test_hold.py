@@ -18,7 +18,7 @@ from okoomer.events.model import Paused, Resumed
 from okoomer.guard import hold as module
 from okoomer.guard import stop as signals
 from okoomer.guard.hold import Holds
-from okoomer.guard.paused import PROCESSES, Left
+from okoomer.guard.note import PROCESSES, Left
 from okoomer.kernel.process import ticks
 from okoomer.record import replace
 from tests.unit.cgroups import alive
@@ -245,10 +245,10 @@ def test_where_it_is_not_permitted_nobody_is_noted(monkeypatch: pytest.MonkeyPat
 def test_more_than_can_be_noted_are_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sleepers(3) as pids, holds(tmp_path / "paused") as (made, _):
         for pid in range(PROCESSES - 2):
-            made._note.add(2**21 + pid, 1)
+            made.note.add(2**21 + pid, 1)
         hold = pause(made, seen(*pids))
         assert hold.pids == tuple(pids[:2]) and stands(*pids[:2]) and state(pids[2]) != "T"
-        made._note.clear(0)
+        made.note.clear(0)
         monkeypatch.setattr(module, "PERSONS", 1)
         monkeypatch.setattr(module, "MOST", 2)
         assert made.pause("user 7", "hog", seen(pids[2]), "", 0, 7, 1.0) is None

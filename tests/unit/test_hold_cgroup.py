@@ -10,13 +10,16 @@ import pytest
 
 from okoomer.events.model import Paused, Resumed
 from okoomer.guard import hold as module
-from okoomer.guard.hold import Holds, recover
-from okoomer.guard.paused import CGROUPS, Left
+from okoomer.guard.hold import Holds
+from okoomer.guard.note import SETTINGS, Left
+from okoomer.guard.undo import recover
 from okoomer.kernel.process import ticks
 from tests.unit.cgroups import make, proc_of, real
 from tests.unit.standing import Kept, holds, runs, seen, sleepers, stands, state, within
 
 PATH = "/app.slice/hog.scope"
+#: What is noted of a freezer: what it said before, and what it says now.
+FREEZER = ["cgroup.freeze", "0", "1"]
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -50,7 +53,7 @@ def place(tmp_path: Path) -> Place:
 def noted(note: Path) -> tuple[list[tuple[int, int]], list[tuple[str, int]]]:
     left = Left(str(note))
     left.close()
-    return left.processes, left.cgroups
+    return left.processes, [(path, inode) for path, inode, *what in left.settings if what == FREEZER]
 
 
 # --- as files -------------------------------------------------------------------------------------------------------
@@ -110,8 +113,8 @@ def test_what_cannot_be_frozen_has_its_processes_stopped(place: Place, why: str,
         if why == "no file":
             (folder / "cgroup.freeze").unlink()
             (folder / "cgroup.freeze").symlink_to("nowhere/at/all")
-        for number in range(CGROUPS if why == "no room" else 0):
-            made._note.add_cgroup("/x", number + 1)
+        for number in range(SETTINGS if why == "no room" else 0):
+            made.note.add_setting("/x", number + 1, "memory.high", "max")
         hold = made.pause("rule low", "hog", seen(pids[0]), PATH, 0, 0, 1.0)
         assert hold and not hold.frozen and stands(*pids)
         assert isinstance(events[0], Paused) and not events[0].frozen and events[0].pids == tuple(pids)

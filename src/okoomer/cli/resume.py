@@ -9,7 +9,7 @@ from okoomer.cli.errors import NO, BadInput
 from okoomer.cli.pause import identity
 from okoomer.cli.reach import Guard, finish, guard
 from okoomer.events.text import harmless, to_json
-from okoomer.guard.hold import recover
+from okoomer.guard.undo import recover
 
 #: A guard tells of so many at a time as one packet holds; so often it is asked for more.
 ROUNDS = 100
@@ -18,7 +18,7 @@ ROUNDS = 100
 @click.command()
 @click.argument("pid", metavar="[PID]", type=click.IntRange(1, 2**22), required=False)
 @click.option("--all", "everybody", is_flag=True, help="All who stand still and may be resumed by you.")
-@click.option("--left", is_flag=True, help="What a guard has left standing still that was killed (root).")
+@click.option("--left", is_flag=True, help="Undo what a guard that was killed has left paused or changed (root).")
 @place.json_option
 @place.runtime_option
 def command(pid: int | None, everybody: bool, left: bool, as_json: bool, runtime_dir: str | None) -> None:
@@ -75,9 +75,9 @@ def resume_all(to: Guard, as_json: bool) -> None:
 
 
 def take_back(directory: str, as_json: bool) -> None:
-    """Lets run what a dead guard has left; that nothing was left is well, too."""
+    """Undoes what a dead guard has left; that nothing was left is well, too."""
     found = recover(f"{directory}/paused")
     if as_json:
         click.echo(to_json({"resumed": found}))
     elif found:
-        click.echo(f"{found} left standing still by a guard that has ended run again")
+        click.echo(f"{found} that a guard has left paused or changed are as they were")

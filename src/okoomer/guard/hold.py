@@ -13,9 +13,10 @@ import posix as os
 from errno import EALREADY, EPERM
 
 from okoomer.events.model import BY_USER, Paused, Resumed
-from okoomer.guard.paused import Left, Note
+from okoomer.guard.note import Note
 from okoomer.guard.scan import look
 from okoomer.guard.stop import Patience, lives, parents_first, stop, thaw, wake
+from okoomer.guard.undo import recover as recover  # where the watcher of an older guard looks for it
 from okoomer.kernel import clock, control
 from okoomer.kernel import process as kernel
 from okoomer.kernel.cgroup import mount
@@ -75,7 +76,7 @@ class Holds:
 
     Args:
         proc: Where /proc is.
-        note: The file that says so to whoever has to undo it, "" for none (see guard.paused).
+        note: The file that says so to whoever has to undo it, "" for none (see guard.note).
         emit: Takes the events.
         now: Seconds on the clock of snapshots.
 
@@ -88,7 +89,8 @@ class Holds:
     ) -> None:
         self._now = now
         self._proc = proc
-        self._note = Note(note, proc)
+        #: Also of what others change and have to undo.
+        self.note = Note(note, proc)
         self._emit = emit
         self._holds: list[Hold] = []
         self._slots: dict[Key | int, int] = {}
@@ -177,13 +179,13 @@ class Holds:
         if inode in self._slots:
             return True
         try:
-            slot = self._note.add_cgroup(path, inode)
+            slot = self.note.add_setting(path, inode, "cgroup.freeze", "0", "1")
         except OSError:
             return False
         try:
             control.put(directory, "cgroup.freeze", b"1")
         except OSError:
-            self._note.clear(slot)
+            self.note.clear(slot)
             return False
         self._slots[inode] = slot
         return True
@@ -235,13 +237,13 @@ class Holds:
 
         def noted() -> None:
             nonlocal slot
-            slot = self._note.add(pid, start)
+            slot = self.note.add(pid, start)
 
         try:
             stop(self._proc, pid, start, noted)
         except (OSError, ValueError, IndexError):
             if slot >= 0:
-                self._note.clear(slot)
+                self.note.clear(slot)
             return False
         self._slots[key] = slot
         return True
@@ -280,7 +282,7 @@ class Holds:
         if hold.frozen:
             if not any(other.frozen and other.inode == hold.inode for other in self._holds):
                 thaw(hold.directory)
-                self._note.clear(self._slots.pop(hold.inode))
+                self.note.clear(self._slots.pop(hold.inode))
             os.close(hold.directory)
             hold.directory = -1
         else:
@@ -292,13 +294,13 @@ class Holds:
         for key in reversed([*members]):
             if key in self._slots and key not in others:
                 wake(self._proc, *key)
-                self._note.clear(self._slots.pop(key))
+                self.note.clear(self._slots.pop(key))
 
     def close(self, why: str, now: float) -> None:
         """Lets all run again, and needs no note any more."""
         for hold in [*self._holds]:
             self.resume(hold, why, now)
-        self._note.close()
+        self.note.close()
 
     # --- what there is ------------------------------------------------------------------------------------------
 
@@ -335,27 +337,3 @@ class Holds:
             (*(hold.members[0] if hold.members else (0, 0)), hold.name, hold.user, now - hold.since)
             for hold in self._holds
         )
-
-
-def recover(note: str, proc: str = "/proc", guard: str = "") -> int:
-    """Lets all run that a dead guard has left standing still. How many processes and cgroups that were.
-
-    Args:
-        guard: Only if it was this one (see paused.owner), which is dead for sure; "" for any that is not alive.
-    """
-    left = Left(note, proc)
-    alive = bool(left.owner) and lives(proc, *map(int, left.owner.split()))
-    if left.owner != guard if guard else alive:
-        left.close()
-        return 0
-    found = sum(wake(proc, pid, start) for pid, start in reversed(left.processes))
-    for path, inode in left.cgroups:
-        try:
-            directory = control.enter("", path, inode)
-        except OSError:
-            continue
-        found += thaw(directory)
-        os.close(directory)
-    left.clear()
-    left.close()
-    return found

@@ -6,9 +6,10 @@ from __future__ import annotations
 import posix as os
 
 from okoomer.guard.door import Door
-from okoomer.guard.hold import Holds, recover
+from okoomer.guard.hold import Holds
 from okoomer.guard.request import Requests, sparing
 from okoomer.guard.state import state
+from okoomer.guard.undo import recover
 from okoomer.kernel import process as kernel
 
 TYPE_CHECKING = False
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from okoomer.guard.loop import Guard
     from okoomer.guard.tell import Tell
 
-#: The note of those who stand still, and the door, in the runtime directory.
+#: In the runtime directory, the door and the note of what has to be undone, under the name that it had when that was
+#: only who stands still.
 NOTE, SOCKET = "paused", "guard.sock"
 
 
 def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | None, sign: Sign | None) -> list[str]:
-    """Makes all of it, and lets run whom a dead guard has left standing still; what is in the way, in words."""
+    """Makes all of it, and undoes what a dead guard has left; what is in the way, in words."""
     note = f"{options.runtime_dir}/{NOTE}"
     try:
         recover(note, proc)

@@ -1,4 +1,5 @@
-"""The watcher: whatever ends the guard, those whom it has paused run again within a second.
+"""The watcher: whatever ends the guard, those whom it has paused run again within a second, and all else that it has
+changed for a while is as before.
 
 It is a shell (1 MiB, nearly all of it shared with other programs) that sleeps in a read from a pipe whose other end
 only the guard has. When the kernel closes that, the shell becomes an interpreter that undoes what the guard's note
@@ -13,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 
-from okoomer.guard.paused import owner
+from okoomer.guard.note import owner
 
 _SHELL = "/bin/sh"
 #: $0 is a name, $1 the note, $2 the interpreter, $3 its program, $4 where the package is, $5 the guard.
@@ -28,7 +29,7 @@ exec "$2" -I -S -c "$3" "$4" "$1" "$5"
 _PROGRAM = """\
 import sys
 sys.path.insert(0, sys.argv[1])
-from okoomer.guard.hold import recover
+from okoomer.guard.undo import recover
 recover(sys.argv[2], guard=sys.argv[3])
 """
 
@@ -38,7 +39,7 @@ def start(note: str) -> int:
     hold open as long as it lives, and that nobody else may have: what is started after this must not inherit it.
 
     Args:
-        note: The path of the guard's note (see guard.paused), which need not be there yet.
+        note: The path of the guard's note (see guard.note), which need not be there yet.
 
     Raises:
         OSError: It cannot be started.

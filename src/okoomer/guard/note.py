@@ -1,0 +1,296 @@
+"""The note of all that has to be undone: a file that outlives the guard, so that whatever ends it nobody stays paused,
+slowed or raised for ever.
+
+All of the file is made at the start; at the worst moment a note is a store into memory that is there. A slot is written
+before the deed that it is about and cleared after the one that undoes it (see guard.undo). A guard that is killed in
+the middle of a store leaves a slot that says nothing, and its deed was not done yet, or was undone already.
+"""
+
+from __future__ import annotations
+
+import posix as os
+from _stat import S_ISREG
+from errno import EINVAL, ELOOP, ENAMETOOLONG, ENOSPC
+from mmap import mmap
+
+from okoomer.kernel.files import read
+from okoomer.kernel.paths import decoded, encoded
+from okoomer.kernel.process import ticks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The first line tells the boot that pids belong to, and the guard: its pid and when it started.
+MAGIC, HEADER = b"okoomer-paused 2", 128
+#: So much at once of each kind, and bytes of a slot: processes that stand still, processes with another oom_score_adj,
+#: cgroups' files that say something else. A slot in use ends with END.
+PROCESSES, PROCESS = 1024, 32
+ADJUSTMENTS, ADJUSTMENT = 8, 64
+SETTINGS, SETTING = 12, 4352
+END = b";\n"
+_ADJUSTMENTS = HEADER + PROCESSES * PROCESS
+_SETTINGS = _ADJUSTMENTS + ADJUSTMENTS * ADJUSTMENT
+SIZE = _SETTINGS + SETTINGS * SETTING
+PAGE = 4096
+#: What is more than a process' identity ends with itself as a number modulo this: what is damaged is never written
+#: anywhere.
+CHECK = 65521
+#: A guard of before notes only who stands still, processes as now and then frozen cgroups: inode and directory.
+OLD = b"okoomer-paused 1"
+OLD_CGROUPS, OLD_CGROUP = 4, 4224
+
+
+class Note:
+    """See the module.
+
+    Args:
+        path: The file, made anew; "" if nothing is to be noted.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+
+    def __init__(self, path: str, proc: str = "/proc") -> None:
+        self._path = path
+        self._map: mmap | None = None
+        self._processes = list(range(PROCESSES - 1, -1, -1))
+        last, end = PROCESSES + ADJUSTMENTS, PROCESSES + ADJUSTMENTS + SETTINGS
+        self._adjustments = list(range(last - 1, PROCESSES - 1, -1))
+        self._settings = list(range(end - 1, last - 1, -1))
+        if not path:
+            return
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            header = b"%s %s %s\n" % (MAGIC, boot(proc), owner(proc).encode())
+            os.write(fd, header.ljust(HEADER, b" ").ljust(SIZE, b" "))
+            self._map = mmap(fd, SIZE)
+        finally:
+            os.close(fd)
+        for page in range(0, SIZE, PAGE):
+            self._map[page]  # from now on it is in memory that is locked
+
+    def add(self, pid: int, start: int) -> int:
+        """Notes a process that is about to stand still. Returns its slot.
+
+        Args:
+            start: Its start time in clock ticks.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        slot = _taken(self._processes, "too many processes stand still already")
+        self._put(slot, b"%d %d" % (pid, start))
+        return slot
+
+    def add_adj(self, pid: int, start: int, adj: int, ours: int) -> int:
+        """Notes a process whose oom_score_adj is about to change. Returns its slot.
+
+        Args:
+            start: Its start time in clock ticks.
+            adj: What it has.
+            ours: What we write. It gets `adj` back only as long as that is what it has, and so does who was born to it
+                since.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        slot = _taken(self._adjustments, "too many processes have another oom_score_adj already")
+        self._put(slot, _checked(b"%d %d %d %d" % (pid, start, adj, ours)))
+        return slot
+
+    def add_setting(self, directory: str, inode: int, file: str, text: str, ours: str = "") -> int:
+        """Notes a cgroup's file that is about to say something else. Returns its slot.
+
+        Args:
+            directory: The whole path of the cgroup's directory, with the mount's.
+            inode: Of that directory: another cgroup of this name is not meant.
+            file: Its name in there, such as cgroup.freeze.
+            text: What it says, without the newline at its end.
+            ours: What we write. It gets `text` back only as long as that is what it says, or what the kernel has made
+                of it (whole pages); "" whatever it says.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        if "\n" in file + text + ours:
+            raise OSError(EINVAL, os.strerror(EINVAL))
+        names = [encoded(one) for one in (file, text, ours, directory)]
+        found = _checked(b"\n".join((b"%d" % inode, *names)), b"\n")
+        if len(found) + len(END) > SETTING:
+            raise OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG))
+        slot = _taken(self._settings, "too many cgroups are changed already")
+        self._put(slot, found)
+        return slot
+
+    def clear(self, slot: int) -> None:
+        """What was noted there is undone."""
+        self._put(slot, b"")
+        if slot < PROCESSES:
+            self._processes.append(slot)
+        elif slot < PROCESSES + ADJUSTMENTS:
+            self._adjustments.append(slot)
+        else:
+            self._settings.append(slot)
+
+    def close(self) -> None:
+        """Nothing has to be undone any more, or nobody is to know."""
+        if self._map is None:
+            return
+        self._map.close()
+        self._map = None
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+
+    def _put(self, slot: int, text: bytes) -> None:
+        if self._map is None:
+            return
+        at, length = _place(slot)
+        self._map[at : at + length] = text.rjust(length - len(END), b" ") + END if text else b" " * length
+
+
+def _taken(free: list[int], full: str) -> int:
+    if not free:
+        raise OSError(ENOSPC, full)
+    return free.pop()
+
+
+def _checked(text: bytes, separator: bytes = b" ") -> bytes:
+    return b"%s%s%d" % (text, separator, int.from_bytes(text) % CHECK)
+
+
+def _place(slot: int) -> tuple[int, int]:
+    if slot < PROCESSES:
+        return HEADER + slot * PROCESS, PROCESS
+    slot -= PROCESSES
+    if slot < ADJUSTMENTS:
+        return _ADJUSTMENTS + slot * ADJUSTMENT, ADJUSTMENT
+    return _SETTINGS + (slot - ADJUSTMENTS) * SETTING, SETTING
+
+
+class Left:
+    """A note as somebody has left it. What is damaged in it, or of another boot, says nothing.
+
+    Attributes:
+        owner: The guard that wrote it, as `owner` has it; "" if that is not known.
+        processes: Who stands still: pid and start time in clock ticks.
+        adjustments: Whose oom_score_adj was changed: pid, start time, what it was, what was written.
+        settings: Which cgroups' files were: directory, inode, file, what it said, what was written.
+    """
+
+    def __init__(self, path: str, proc: str = "/proc") -> None:
+        self.owner = ""
+        self.processes: list[tuple[int, int]] = []
+        self.adjustments: list[tuple[int, int, int, int]] = []
+        self.settings: list[tuple[str, int, str, str, str]] = []
+        #: A descriptor of the file; -1 if there is none that may be believed.
+        self.fd = -1
+        try:
+            self.fd = _open(path)
+            text = os.pread(self.fd, SIZE, 0)
+        except OSError:
+            return
+        first, _, _ = text[:HEADER].partition(b"\n")
+        magic = first[: len(MAGIC)]
+        words = first[len(MAGIC) + 1 :].split()
+        if magic not in (MAGIC, OLD) or len(words) != 3 or words[0] != boot(proc):
+            return
+        if not (words[1].isdigit() and words[2].isdigit()):
+            return
+        self.owner = b" ".join(words[1:]).decode()
+        self.processes = [*_processes(text)]
+        if magic == OLD:
+            self.settings = [*_frozen(text)]
+        else:
+            self.adjustments = [*_adjustments(text)]
+            self.settings = [*_settings(text)]
+
+    def clear(self) -> None:
+        """Nobody has to look at it again."""
+        # Not by its name: that may be a newer guard's by now. Nor is it made shorter: whoever has it mapped would end.
+        try:
+            if self.fd >= 0:
+                os.pwrite(self.fd, b" " * HEADER, 0)
+        except OSError:
+            pass  # then whoever looks finds that all is as it was
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _open(path: str) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(fd)
+    if not S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
+        os.close(fd)
+        raise OSError(ELOOP, "it is no file of ours")
+    return fd
+
+
+def _processes(text: bytes) -> Iterator[tuple[int, int]]:
+    for slot in range(PROCESSES):
+        words = _words(text, *_place(slot)).split(b" ")
+        if len(words) == 2 and _is_process(words):
+            yield int(words[0]), int(words[1])
+
+
+def _adjustments(text: bytes) -> Iterator[tuple[int, int, int, int]]:
+    for slot in range(PROCESSES, PROCESSES + ADJUSTMENTS):
+        words = _proven(_words(text, *_place(slot))).split(b" ")
+        if len(words) == 4 and _is_process(words) and all(word.lstrip(b"-").isdigit() for word in words):
+            yield int(words[0]), int(words[1]), int(words[2]), int(words[3])
+
+
+def _settings(text: bytes) -> Iterator[tuple[str, int, str, str, str]]:
+    first = PROCESSES + ADJUSTMENTS
+    for slot in range(first, first + SETTINGS):
+        words = _proven(_words(text, *_place(slot)), b"\n").split(b"\n", 4)
+        if len(words) == 5 and words[0].isdigit() and words[4].startswith(b"/"):
+            file, said, ours, directory = map(decoded, words[1:])
+            yield directory, int(words[0]), file, said, ours
+
+
+def _frozen(text: bytes) -> Iterator[tuple[str, int, str, str, str]]:
+    """What an older guard has frozen."""
+    for number in range(OLD_CGROUPS):
+        words = _words(text, HEADER + PROCESSES * PROCESS + number * OLD_CGROUP, OLD_CGROUP).split(b" ", 1)
+        if len(words) == 2 and words[0].isdigit() and words[1].startswith(b"/"):
+            yield decoded(words[1]), int(words[0]), "cgroup.freeze", "0", "1"
+
+
+def _words(text: bytes, at: int, length: int) -> bytes:
+    found = text[at : at + length]
+    if len(found) < length or not found.endswith(END):
+        return b""
+    return found[: -len(END)].lstrip(b" ")
+
+
+def _proven(text: bytes, separator: bytes = b" ") -> bytes:
+    found, _, _ = text.rpartition(separator)
+    return found if found and _checked(found, separator) == text else b""
+
+
+def _is_process(words: list[bytes]) -> bool:
+    return words[0].isdigit() and words[1].isdigit() and 1 < int(words[0]) < 2**31
+
+
+def boot(proc: str) -> bytes:
+    """Which boot this is: in another one pids are other processes."""
+    try:
+        return read(f"{proc}/sys/kernel/random/boot_id", 64).strip() or b"-"
+    except OSError:
+        return b"-"
+
+
+def owner(proc: str = "/proc") -> str:
+    """This process as a note names its guard: pid and start time. Both stay what they are when it executes another
+    program."""
+    return f"{os.getpid()} {ticks(proc, os.getpid())}"

@@ -1,0 +1,80 @@
+"""/proc/PID/oom_score_adj, behind a descriptor of the process' directory: once that process has ended every file in it
+is absent, also when its pid is another's by then."""
+
+from __future__ import annotations
+
+import posix as os
+from errno import ESRCH
+
+from okoomer.kernel.files import FLAGS, whole
+from okoomer.kernel.process import TICKS, parse_stat
+
+_FILE = "oom_score_adj"
+
+
+def enter(proc: str, pid: int, start: int | None = None) -> int:
+    """A descriptor of a process' directory.
+
+    Args:
+        start: Its start time in clock ticks; None for whichever has this pid.
+
+    Raises:
+        OSError: It is gone; another process may have its pid now.
+    """
+    directory = os.open(f"{proc}/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if start is not None and started(directory) != start:
+            raise ProcessLookupError(ESRCH, "another process has its pid now")
+    except BaseException:
+        os.close(directory)
+        raise
+    return directory
+
+
+def started(directory: int) -> int:
+    """When a process started, in clock ticks.
+
+    Raises:
+        OSError: It is gone, or has ended.
+    """
+    try:
+        stat = parse_stat(_read(directory, "stat", 4096))
+    except (ValueError, IndexError):
+        raise ProcessLookupError(ESRCH, os.strerror(ESRCH)) from None
+    if stat.state in "ZX":
+        raise ProcessLookupError(ESRCH, os.strerror(ESRCH))
+    return round(stat.started * TICKS)
+
+
+def get(directory: int) -> int:
+    """What it is, -1000 to 1000.
+
+    Raises:
+        OSError: The process is gone.
+    """
+    try:
+        return whole(_read(directory, _FILE, 32))
+    except ValueError:
+        raise ProcessLookupError(ESRCH, os.strerror(ESRCH)) from None
+
+
+def put(directory: int, value: int) -> None:
+    """Sets it. Nothing is asked for that, but that the file may be written, as long as it is not set lower than anybody
+    with CAP_SYS_RESOURCE has set it.
+
+    Raises:
+        OSError: The process is gone, or it is not permitted.
+    """
+    fd = os.open(_FILE, os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.write(fd, b"%d" % value)
+    finally:
+        os.close(fd)
+
+
+def _read(directory: int, name: str, size: int) -> bytes:
+    fd = os.open(name, FLAGS, dir_fd=directory)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
