@@ -19,6 +19,8 @@ class Guard:
     def __init__(self, directory: Path) -> None:
         self.questions: list[dict[str, Any]] = []
         self.paused: list[list[Any]] = []
+        #: What else it says of its state.
+        self.more: dict[str, Any] = {}
         self.asked: list[str] = []
         self.reply: Callable[[str], str | None] = lambda _verb: "ok"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -46,7 +48,8 @@ class Guard:
                     if reply is None:
                         break
                     if verb == "state":
-                        reply = f"ok {json.dumps({'questions': self.questions, 'paused': self.paused})}"
+                        state = {"questions": self.questions, "paused": self.paused, **self.more}
+                        reply = f"ok {json.dumps(state)}"
                     line.send(b"reply 77 ok of something else")
                     line.send(f"reply {reference} {reply}".encode())
                     if verb == "resume":

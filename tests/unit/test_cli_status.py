@@ -47,6 +47,18 @@ def test_it_names_who_is_paused_and_what_is_asked(tmp_path: Path, policy: Path, 
     assert [one["question"] for one in told["questions"]] == [7]
 
 
+def test_it_names_who_is_first_for_the_kernel_too(tmp_path: Path, policy: Path, ring: Ring) -> None:
+    guard = Guard(tmp_path)
+    guard.more = {"primed": [41, "x\x1b[31m"]}
+    ended = okoomer("status", "--runtime-dir", tmp_path, "--policy", policy)
+    told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
+    guard.more = {}
+    nobody = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
+    guard.close()
+    assert "primed: x\\x1b[31m (pid 41), first for the kernel's own killer, too" in ended.out.splitlines()
+    assert told["primed"] == {"pid": 41, "name": "x\x1b[31m"} and nobody["primed"] is None
+
+
 def test_a_guard_that_has_no_door_has_paused_nobody(tmp_path: Path, policy: Path, ring: Ring) -> None:
     told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
     assert (told["paused"], told["questions"]) == ([], [])

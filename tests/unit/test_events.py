@@ -267,6 +267,11 @@ def test_what_is_no_event_has_no_sentence() -> None:
         ),
         (model.Refused("r", "too small", (), "/a"), "rule r fired in /a, but nobody's end would help: too small"),
         (model.Signalled("r", "SIGKILL", "/a", (), (), "/a"), "SIGKILL to /a (no process)"),
+        (
+            model.Primed("a\x1b", 7, 0, "/a", 987),
+            "the kernel's own killer would take a\\x1b (pid 7) first, too (oom_score_adj 987)",
+        ),
+        (model.Primed("a", 7, 0, "/a", 0), "a (pid 7) has its own oom_score_adj again"),
         (model.Shrunk("r", "/a", 2 * GIB, GIB, 0.5), "rule r shrinks /a: 1.0 GiB of 2.0 GiB came back in 0.500 s"),
         (model.Shrunk("r", "/a", 0, 0, 0.0, "all is protected"), "rule r shrinks /a: all is protected"),
     ],

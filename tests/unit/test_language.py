@@ -244,6 +244,11 @@ def test_what_holds_for_all_rules() -> None:
     assert [rule.name for rule in policy.rules] == ["a", "b"] and policy.runs
 
 
+@pytest.mark.parametrize(("text", "prime"), [("", False), ("prime = false", False), ("prime=true # so be it", True)])
+def test_the_kernels_killer_is_told_whom_to_take_if_that_is_wanted(text: str, prime: bool) -> None:
+    assert parse(f"{text}\n{WHEN}", "p.toml").prime is prime
+
+
 def test_points_for_all_rules_are_bytes_where_bytes_are_weighed() -> None:
     policy = parse('points = ["+1GiB name:a"]\n' + WHEN + "rank = 'rss'\n" + WHEN.replace('"a"', '"b"'), "p.toml")
     assert policy.points == (Points(GIB, selector("name", "a")),)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from okoomer.guard.note import (
+    ADJUSTMENT,
     ADJUSTMENTS,
     CHECK,
     END,
@@ -58,11 +59,11 @@ def freeze(note: Note, directory: str = "/x", inode: int = 1) -> int:
 def test_what_is_noted_is_read(path: Path) -> None:
     note = Note(str(path))
     slots = [note.add(100 + number, 2**62 + number) for number in range(3)]
-    raised = note.add_adj(2**22 - 1, 2**62, -17, 987)
+    raised = note.add_adj(2**22 - 1, 2**62, -17, 987, 2**62 + 1)
     area = note.add_setting(PATH, 2**63, "cpu.max", "max 100000", "50000 100000")
     other = note.add_setting("/y", 7, "memory.high", "max")
     processes = [(100, 2**62), (101, 2**62 + 1), (102, 2**62 + 2)]
-    adjustment = (2**22 - 1, 2**62, -17, 987)
+    adjustment = (2**22 - 1, 2**62, -17, 987, 2**62 + 1)
     setting = (PATH, 2**63, "cpu.max", "max 100000", "50000 100000")
     assert left(path) == (processes, [adjustment], [setting, ("/y", 7, "memory.high", "max", "")])
     note.clear(slots[1])
@@ -82,7 +83,7 @@ def test_a_note_is_as_long_at_the_start_as_ever(path: Path) -> None:
     for pid in range(PROCESSES):
         note.add(2**22 - 1 - pid, 2**62)
     for pid in range(ADJUSTMENTS):
-        note.add_adj(2**22 - 1 - pid, 2**62, -1000, 1000)
+        note.add_adj(2**22 - 1 - pid, 2**62, -1000, 1000, 2**62)
     for number in range(SETTINGS):
         note.add_setting("/" + "x" * 4095, 2**63 + number, "memory.swap.high", "9" * 20, "8" * 20)
     assert path.stat().st_size == SIZE
@@ -94,7 +95,7 @@ def test_a_note_is_as_long_at_the_start_as_ever(path: Path) -> None:
     ("room", "add"),
     [
         (PROCESSES, lambda note: note.add(9999, 1)),
-        (ADJUSTMENTS, lambda note: note.add_adj(9999, 1, 0, 987)),
+        (ADJUSTMENTS, lambda note: note.add_adj(9999, 1, 0, 987, 1)),
         (SETTINGS, freeze),
     ],
 )
@@ -129,7 +130,7 @@ def test_what_has_no_room_is_not_noted_and_takes_none(
 def test_without_a_path_nothing_is_written(tmp_path: Path) -> None:
     note = Note("")
     note.clear(note.add(5, 1))
-    note.clear(note.add_adj(5, 1, 0, 987))
+    note.clear(note.add_adj(5, 1, 0, 987, 1))
     note.clear(freeze(note))
     note.close()
     assert not [*tmp_path.iterdir()]
@@ -205,7 +206,7 @@ def test_what_is_damaged_or_of_another_boot_says_nothing(
 def test_no_damaged_byte_of_what_was_noted_makes_anybody_write_something_else(path: Path, seed: int) -> None:
     random = Random(seed)
     note = Note(str(path))
-    note.add_adj(4711, 2**40, 0, 987)
+    note.add_adj(4711, 2**40, 0, 987, 2**40)
     note.add_setting("/sys/fs/cgroup/app.slice/a.scope", 2**33, "memory.high", "max", "123456789")
     whole, noted = path.read_bytes(), left(path)
     places = [at for at in range(HEADER, SIZE) if whole[at] != 32]
@@ -226,7 +227,7 @@ def test_no_damaged_byte_of_what_was_noted_makes_anybody_write_something_else(pa
 def test_a_guard_killed_in_the_middle_of_a_store_leaves_a_slot_that_says_nothing(path: Path, clearing: bool) -> None:
     note = Note(str(path))
     empty = path.read_bytes()
-    note.add_adj(4711, 2**40, 0, 987)
+    note.add_adj(4711, 2**40, 0, 987, 2**40)
     freeze(note, "/sys/fs/cgroup/app.slice/a.scope", 2**33)
     full, noted = path.read_bytes(), left(path)
     places = [at for at in range(HEADER, SIZE) if full[at] != 32]
@@ -240,11 +241,11 @@ def test_a_guard_killed_in_the_middle_of_a_store_leaves_a_slot_that_says_nothing
 
 
 def test_a_word_too_many_or_too_few_is_no_note_though_its_check_is_right(path: Path) -> None:
-    for slot in (b"100 5 0", b"100 5 0 987 1", b"1 5 0 987", b"a 5 0 987", b"100 5 x 987"):
+    for slot in (b"100 5 0 987", b"100 5 0 987 1 1", b"1 5 0 987 1", b"a 5 0 987 1", b"100 5 x 987 1"):
         whole = b"%s %d" % (slot, int.from_bytes(slot) % CHECK)
         at = HEADER + PROCESSES * PROCESS
         written = text(slot=b"")
-        path.write_bytes(written[:at] + whole.rjust(62) + END + written[at + 64 :])
+        path.write_bytes(written[:at] + whole.rjust(ADJUSTMENT - 2) + END + written[at + ADJUSTMENT :])
         assert left(path) == NOTHING
 
 

@@ -104,21 +104,21 @@ def test_who_is_spared_or_is_none_of_ours_is_not_named(monkeypatch: pytest.Monke
 def test_there_is_one_look_in_five_seconds_however_many_warn(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [replace(EARLY, name=f"early{number}", rest=0.05) for number in range(5)]
     scene = Scene(monkeypatch, *many)
-    scene.guard._outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
+    scene.guard.outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
     warnings = scene.warned(0.1, 20)
     assert len(warnings) > 300 and {warning.pid for warning in warnings} == {21}
     assert scene.scans <= 20 / LOOK_AGAIN + 1
 
 
 def test_nobody_is_looked_for_once_a_rule_that_ends_has_fired(scene: Scene) -> None:
-    scene.guard._outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
+    scene.guard.outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
     scene.cycle(0.04)
     (warning, *_) = scene.told(Warned)
     assert (warning.name, scene.scans) == ("", 1), "the one look is that of the act"
 
 
 def test_nobody_is_looked_for_while_an_act_is_under_way(scene: Scene) -> None:
-    scene.guard._outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
+    scene.guard.outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
     scene.guard.ladder.rest(scene.world.now)  # as in a dry run
     (warning, *_) = scene.warned(0.1, 3)
     assert (warning.name, scene.scans) == ("", 0)
@@ -132,12 +132,12 @@ def test_that_processes_cannot_be_listed_leaves_the_warning(scene: Scene) -> Non
 
 def test_a_rule_that_only_has_a_level_looks_at_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     scene = Scene(monkeypatch, replace(EARLY, steps=(), rest=0.0, level=50))
-    scene.guard._outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
+    scene.guard.outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
     assert scene.warned(0.1, 10) == [] and scene.scans == 0
 
 
 def test_a_warning_about_a_cgroup_names_nobody_outside_of_it(scene: Scene) -> None:
-    outlook: Outlook = scene.guard._outlook
+    outlook: Outlook = scene.guard.outlook
     snapshot = scene.snapshot()
 
     def grower(path: str, at: float) -> Grower:
@@ -149,3 +149,58 @@ def test_a_warning_about_a_cgroup_names_nobody_outside_of_it(scene: Scene) -> No
     assert grower("/web", 102.0).pid == 21
     assert grower("/db", 110.0) == NOBODY, "it does not grow"
     assert grower("/web", 120.0).pid == 21
+
+
+# --- whom the kernel's own killer should take -------------------------------------------------------------------------
+
+
+class Primes:
+    """Keeps who was to be first, in place of guard.prime."""
+
+    def __init__(self) -> None:
+        self.is_short = False
+        self.told: list[tuple[float, tuple[int, ...]]] = []
+        self.releases = 0
+
+    def short(self, *_: object) -> bool:
+        return self.is_short
+
+    def due(self, now: float) -> bool:
+        return not self.told or now - self.told[-1][0] >= LOOK_AGAIN
+
+    def first(self, processes: tuple[Process, ...], now: float) -> None:
+        self.told.append((now, tuple(process.pid for process in processes)))
+
+    def release(self) -> None:
+        self.releases += 1
+
+
+def test_as_long_as_memory_is_short_the_first_choice_is_looked_for_every_five_seconds(scene: Scene) -> None:
+    scene.guard.outlook.primes = primes = Primes()  # type: ignore[assignment]
+    scene.guard.outlook.growth.due = lambda *_: False  # type: ignore[method-assign]
+    scene.share = 0.2
+    scene.run(12)
+    assert scene.scans == 0 and not primes.told and primes.releases
+    primes.is_short, primes.releases = True, 0
+    scene.run(12)
+    assert [pids for _, pids in primes.told] == [(20,)] * scene.scans and 2 <= scene.scans <= 4
+    assert not primes.releases
+    scene.unlistable = True
+    scene.run(6)
+    assert primes.told[-1][1] == (), "nobody is known any more"
+
+
+def test_whom_a_rule_passes_over_is_not_first_for_the_kernel_either(scene: Scene) -> None:
+    scene.guard.outlook.primes = primes = Primes()  # type: ignore[assignment]
+    primes.is_short = True
+    scene.guard.outlook.passed = lambda rule, processes, now: (frozenset((20,)), frozenset())
+    scene.share = 0.2
+    scene.run(1)
+    assert primes.told and set(primes.told[0][1]) == {21, 22}
+
+
+def test_nothing_is_put_back_while_an_act_is_under_way(scene: Scene) -> None:
+    scene.guard.outlook.primes = primes = Primes()  # type: ignore[assignment]
+    scene.cycle(0.04)
+    scene.cycle(0.04)
+    assert not primes.told and not primes.releases

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from okoomer.events.model import END, LIMIT, RESUME, Question
-from okoomer.facts import Memory, Pressure, Snapshot, Stall, Swap
+from okoomer.facts import Memory, Pressure, Process, Snapshot, Stall, Swap
 from okoomer.guard import state as module
 from okoomer.guard.state import AGE, ROOM, TOLD_PIDS, state
 from okoomer.kernel import clock
@@ -48,6 +48,7 @@ def guard(
 ) -> Any:
     ladder = SimpleNamespace(questions=lambda: list(questions), holds=holds)
     known = {"latest": lambda age: snapshot, "left": lambda: None, "level": 0, "cycles": 4, "turns": None} | more
+    known = {"outlook": SimpleNamespace(primes=None)} | known
     return SimpleNamespace(ladder=ladder, **known)
 
 
@@ -55,6 +56,17 @@ def test_who_waits_for_his_turn_is_told_with_why() -> None:
     waits = SimpleNamespace(listing=lambda now: [(7, "cc1", 3.0, "make has more than fits")])
     found = json.loads(state(guard(holds=Standing((7, 99, "cc1", 1000, 3.0)), turns=waits)))
     assert (found["paused"], found["turns"]) == ([[7, 99, "cc1", 1000, 3.0]], [[7, "make has more than fits"]])
+
+
+def test_who_is_primed_is_told_where_there_is_room() -> None:
+    primes = SimpleNamespace(who=Process(7, 1, "x" * 300, 0.0))
+    outlook = SimpleNamespace(primes=primes)
+    assert json.loads(state(guard(outlook=outlook)))["primed"] == [7, "x" * 60]
+    held = [(number, 2**40, "y" * 60, 0, 1e6) for number in range(64)]
+    said = state(guard(outlook=outlook, holds=Standing(*held)))
+    assert len(said) <= ROOM and len(json.loads(said)["paused"]) < 64
+    primes.who = None
+    assert "primed" not in json.loads(state(guard(outlook=outlook)))
 
 
 def test_all_that_there_is_to_know() -> None:

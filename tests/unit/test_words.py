@@ -85,6 +85,11 @@ def test_a_policy_in_words() -> None:
     ]
 
 
+def test_whom_the_kernels_killer_is_told_to_take() -> None:
+    lines = words.describe(parse(f"prime = true\n{POLICY}", "p.toml"))
+    assert "  While memory is short, whom it would take first is first for the kernel's own killer, too." in lines
+
+
 SCORES = r"""
 supervisors = []
 avoid = []

@@ -287,6 +287,7 @@ def policy(random: Random) -> Policy:
         report=random.choice((0.0, 1.0, 3600.0)),
         pressure=random.choice(("", "/sys/fs/cgroup/user.slice/memory.pressure")),
         tell=random.choice(((), ("cmdline",), TOLD)),
+        prime=not any(one.rank in POINTED for one in rules) and random.random() < 0.5,
     )
 
 

@@ -58,6 +58,10 @@ class Bus:
         """Who waits for his turn: that is not told on the bus."""
         return {}
 
+    def primed(self) -> tuple[int, str] | None:
+        """Who is first for the kernel's own killer, too: that is not told on the bus."""
+        return None
+
     def paused(self) -> list[tuple[int, int, str]]:
         """Who stands still as far as okoomer remembers."""
         (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))

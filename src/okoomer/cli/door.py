@@ -65,6 +65,11 @@ class Door:
         since = {pid: float(seconds) for pid, _, _, _, seconds in state["paused"]}
         return {pid: (since.get(pid, 0.0), str(why)) for pid, why in state.get("turns", ())}
 
+    def primed(self) -> tuple[int, str] | None:
+        """Whom the kernel's own killer would take first, since okoomer would: pid and name."""
+        found = self._state().get("primed")
+        return (int(found[0]), str(found[1])) if found else None
+
     def answer(self, question: int, word: str, ceiling: int) -> tuple[str, str]:
         """Answers a question; the status and what there is to say about it."""
         return self._ask("answer", question, os.geteuid(), word, ceiling)

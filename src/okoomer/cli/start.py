@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from okoomer.guard.launch import ASKED, Options, launch, pauses
+from okoomer.guard.launch import ASKED, Options, changes, launch
 from okoomer.record import replace
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ def start(
     policy = options.policy
     if not for_reload():
         make(options.runtime_dir, options.open)
-        if options.open or pauses(policy):
+        if options.open or changes(policy):
             from okoomer.guard import watcher
 
             try:

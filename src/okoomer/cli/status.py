@@ -48,11 +48,15 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     time.sleep(1.0)
     snapshot = sense.snapshot()
     decision = decider.decide(LIVE, snapshot, always=True)
-    paused, waits, questions, unknown = standing(runtime_dir, directory)
+    paused, waits, primed, questions, unknown = standing(runtime_dir, directory)
     if as_json:
         seen = json.loads(to_json(snapshot))
         answer = {"guard": pid, "policy": source, "snapshot": seen, "now": decide.as_json(decision)}
-        told = {"paused": [{"pid": one, "name": name} for one, _, name in paused], "questions": questions}
+        told = {
+            "paused": [{"pid": one, "name": name} for one, _, name in paused],
+            "primed": {"pid": primed[0], "name": primed[1]} if primed else None,
+            "questions": questions,
+        }
         click.echo(json.dumps(answer | (dict.fromkeys(told) if unknown else told), indent=1))
     else:
         memory, swap = snapshot.memory, snapshot.swap
@@ -68,6 +72,8 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo("swap:   none")
         for one, _, name in paused:
             click.echo(f"paused: {harmless(name)} (pid {one}){waits.get(one, '')}")
+        if primed:
+            click.echo(f"primed: {harmless(primed[1])} (pid {primed[0]}), first for the kernel's own killer, too")
         for asked in questions:
             click.echo(f"asked:  question {asked['question']}: {'; '.join(cells(asked))}")
         if unknown:
@@ -79,9 +85,9 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
 
 def standing(
     runtime_dir: str | None, directory: str
-) -> tuple[list[tuple[int, int, str]], dict[int, str], list[dict[str, Any]], str]:
-    """Who is paused, why those wait who wait for their turn, in words by pid, and what is asked, as reach.Guard has it;
-    and why that is not known, "" if it is.
+) -> tuple[list[tuple[int, int, str]], dict[int, str], tuple[int, str] | None, list[dict[str, Any]], str]:
+    """Who is paused, why those wait who wait for their turn, in words by pid, who is primed, and what is asked, as
+    reach.Guard has it; and why that is not known, "" if it is.
 
     Args:
         runtime_dir: The directory that was named.
@@ -91,14 +97,14 @@ def standing(
     try:
         to = reached(runtime_dir, directory)
         if to is None:
-            return [], {}, [], ""
+            return [], {}, None, [], ""
         waits = {
             pid: f", waits for its turn for {seconds:.0f} s: {harmless(why)}"
             for pid, (seconds, why) in to.turns().items()
         }
-        return to.paused(), waits, to.questions(), ""
+        return to.paused(), waits, to.primed(), to.questions(), ""
     except CannotHere as error:
-        return [], {}, [], error.format_message()
+        return [], {}, None, [], error.format_message()
     finally:
         if to:
             to.close()

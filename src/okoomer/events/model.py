@@ -271,6 +271,17 @@ class Shrunk(Record):
     why: str = ""
 
 
+class Primed(Record):
+    """A process is the first for the kernel's own killer from now on, with this oom_score_adj; 0 if it is as before
+    again. Whoever was first until now is as before, too."""
+
+    name: str
+    pid: int
+    user: int
+    cgroup: str
+    adjustment: int
+
+
 class Trouble(Record):
     """Something cannot be read or done; said once until it changes. `over` when it is right again."""
 
@@ -339,6 +350,6 @@ EVENTS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
         Started, Stopped, RuleChanged, Warned, Level, Question, Closed, Paused, Resumed, Limited, Chosen, Refused,
-        Recovered, Signalled, Died, Stuck, Shrunk, Trouble, Changed, KernelKilled, Report, Run, Ran, Late,
+        Recovered, Signalled, Died, Stuck, Shrunk, Primed, Trouble, Changed, KernelKilled, Report, Run, Ran, Late,
     )
 }  # fmt: skip

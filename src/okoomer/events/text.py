@@ -216,6 +216,11 @@ def sentence(event: Record) -> tuple[int, str]:
         if e.why:
             return model.INFO, f"{what}: {harmless(e.why)}"
         return model.INFO, f"{what}: {size(e.got)} of {size(e.asked)} came back in {e.seconds:.3f} s"
+    if kind is model.Primed:
+        who = f"{harmless(e.name)} (pid {e.pid})"
+        if e.adjustment:
+            return model.INFO, f"the kernel's own killer would take {who} first, too (oom_score_adj {e.adjustment})"
+        return model.INFO, f"{who} has its own oom_score_adj again"
     if kind is model.Trouble:
         return (model.NOTICE if e.over else model.WARNING), ("again well: " if e.over else "") + harmless(e.text)
     if kind is model.Changed:

@@ -97,6 +97,11 @@ def pauses(policy: Policy) -> bool:
     return any(step.kind in ("pause", "ask", "turns") for rule in policy.rules for step in rule.steps)
 
 
+def changes(policy: Policy) -> bool:
+    """Whether a policy does what has to be undone if the guard dies meanwhile."""
+    return policy.prime or pauses(policy)
+
+
 def options_of(text: bytes) -> Options:
     """What `launch` has written."""
     found: Options = from_plain(loads(text), {**CLASSES, "Options": Options})

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 SHORTEST, WHILE_FIRED, LONGEST_BLIND, LONGEST = 0.02, 0.1, 0.25, 10.0
 #: Seconds until somebody is looked for again after nobody was worth it.
 AGAIN = 1.0
-#: Scans are kept for later growth when a rule could fire within so many seconds.
-NEAR = 0.5
 #: Seconds until those who stand still are looked at again, whether they live.
 PRUNED = 10.0
 #: Seconds until the candidates of a rule that ranks by rates are looked at a second time.
@@ -97,7 +95,8 @@ class Guard:
         self._cgroups: Cgroups | None = None
         self._unlisted: tuple[str, ...] = ()
         ladder.left = self.left
-        self._outlook = Outlook(policy, self.look, machine.proc, me, self._user)
+        self.outlook = Outlook(policy, self.look, machine.proc, me, self._user)
+        self.outlook.passed = ladder.passed_over
         self._changes = Changes(policy, emit)
         self._levels = Levels(policy, emit)
         self._pruned = float("-inf")
@@ -132,7 +131,8 @@ class Guard:
         self._goes_by(self._managed(policy))
 
     def _goes_by(self, policy: Policy) -> None:
-        self.policy = self.ladder.policy = self._outlook.policy = policy
+        self.policy = self.ladder.policy = policy
+        self.outlook.adopt(policy)
         self.engine.adopt(policy)
         self._seeker.adopt(policy)
         self._wants = {want.scope.text: want for want in wants_of(policy)}
@@ -178,8 +178,8 @@ class Guard:
             self.ladder.advance(now, available(snapshot), verdict)
         elif verdict.act is not None:
             self._act(verdict.act, verdict.target, snapshot, verdict)
-        elif verdict.soonest < NEAR and self._outlook.due(snapshot):
-            self.prepare(snapshot)
+        else:
+            self.prepare(snapshot, verdict)
         self._levels.tell(verdict, self.ladder.ending, available(snapshot), self.left)
         return self._sleep(verdict, self._now())
 
@@ -208,10 +208,10 @@ class Guard:
 
     def _tell(self, snapshot: Snapshot, verdict: Verdict) -> None:
         troubles = [*self._sense.troubles(), *self._unlisted, *(self._cgroups.troubles() if self._cgroups else ())]
-        grower = nobody if self.ladder.busy(snapshot.time) else self._outlook.grower
+        grower = nobody if self.ladder.busy(snapshot.time) else self.outlook.grower
         slept, changed = self._changes.tell(snapshot, verdict, troubles, grower, self.left)
         if slept:
-            self._outlook.growth.forget()
+            self.outlook.growth.forget()
         if changed:
             self._refused = self._refused and self._changes.acute()
         self._levels.tell(verdict, self.ladder.ending, available(snapshot), self.left)
@@ -239,7 +239,7 @@ class Guard:
                 snapshot.swap.total - snapshot.swap.free,
                 needs_of(self.policy, rule),
                 floor_of(least_of(rule, snapshot.memory.total)),
-                self._outlook.growth.earlier(clock.since_boot()),
+                self.outlook.growth.earlier(clock.since_boot()),
                 self._me,
                 self._sizes,
                 snapshot.memory.shmem,
@@ -332,9 +332,9 @@ class Guard:
         self._again[(index, target.inode) if target else index] = until
         self.engine.forgo(index, target)
 
-    def prepare(self, snapshot: Snapshot) -> None:
-        """Looks at the processes while there is time: for growth, and for the watchdog to know whom to kill."""
-        best = self._outlook.prepare(snapshot)
+    def prepare(self, snapshot: Snapshot, verdict: Verdict | None = None) -> None:
+        """Looks at the processes while there is time, with a verdict only if it is time to (see guard.outlook)."""
+        best = self.outlook.tend(snapshot, verdict) if verdict else self.outlook.prepare(snapshot)
         if self.watchdog and best:
             self.watchdog.best = best
 

@@ -15,7 +15,7 @@ from okoomer import __version__
 from okoomer.events import model
 from okoomer.events.ring import Held, Ring
 from okoomer.guard.ladder import Ladder
-from okoomer.guard.launch import Options, keep, options_of, pauses
+from okoomer.guard.launch import Options, changes, keep, options_of
 from okoomer.guard.loop import Guard
 from okoomer.guard.reaper import Reaper, hasten
 from okoomer.guard.rehearsal import rehearse
@@ -121,7 +121,7 @@ def run(options: Options) -> int:
         guard.wake.on(link.fd, guard.listen)
     elif policy.runs and not options.open:
         lacks.append("there is no courier: no command is run and nothing is announced")
-    if options.open or pauses(policy):
+    if options.open or changes(policy):
         from okoomer.guard.reception import receive
 
         lacks += receive(guard, options, machine.proc, tell, ring, sign)
@@ -184,6 +184,8 @@ def run(options: Options) -> int:
                 gc.collect()
     finally:
         ladder.close()  # no limit of a cgroup stays as it was set for its end
+        if guard.outlook.primes:
+            guard.outlook.primes.release()
         if ladder.holds:
             ladder.holds.close("the guard ends", clock.monotonic())
     guard.notify("STOPPING=1")

@@ -26,7 +26,7 @@ MAGIC, HEADER = b"okoomer-paused 2", 128
 #: So much at once of each kind, and bytes of a slot: processes that stand still, processes with another oom_score_adj,
 #: cgroups' files that say something else. A slot in use ends with END.
 PROCESSES, PROCESS = 1024, 32
-ADJUSTMENTS, ADJUSTMENT = 8, 64
+ADJUSTMENTS, ADJUSTMENT = 8, 96
 SETTINGS, SETTING = 12, 4352
 END = b";\n"
 _ADJUSTMENTS = HEADER + PROCESSES * PROCESS
@@ -87,20 +87,20 @@ class Note:
         self._put(slot, b"%d %d" % (pid, start))
         return slot
 
-    def add_adj(self, pid: int, start: int, adj: int, ours: int) -> int:
+    def add_adj(self, pid: int, start: int, adj: int, ours: int, since: int) -> int:
         """Notes a process whose oom_score_adj is about to change. Returns its slot.
 
         Args:
             start: Its start time in clock ticks.
             adj: What it has.
-            ours: What we write. It gets `adj` back only as long as that is what it has, and so does who was born to it
-                since.
+            ours: What we write. It gets `adj` back only as long as that is what it has.
+            since: Whoever was born since then, in clock ticks, and has what we write, has inherited it.
 
         Raises:
             OSError: There is no room for it.
         """
         slot = _taken(self._adjustments, "too many processes have another oom_score_adj already")
-        self._put(slot, _checked(b"%d %d %d %d" % (pid, start, adj, ours)))
+        self._put(slot, _checked(b"%d %d %d %d %d" % (pid, start, adj, ours, since)))
         return slot
 
     def add_setting(self, directory: str, inode: int, file: str, text: str, ours: str = "") -> int:
@@ -180,14 +180,15 @@ class Left:
     Attributes:
         owner: The guard that wrote it, as `owner` has it; "" if that is not known.
         processes: Who stands still: pid and start time in clock ticks.
-        adjustments: Whose oom_score_adj was changed: pid, start time, what it was, what was written.
+        adjustments: Whose oom_score_adj was changed: pid, start time, what it was, what was written, and since when
+            those were born who may have inherited that.
         settings: Which cgroups' files were: directory, inode, file, what it said, what was written.
     """
 
     def __init__(self, path: str, proc: str = "/proc") -> None:
         self.owner = ""
         self.processes: list[tuple[int, int]] = []
-        self.adjustments: list[tuple[int, int, int, int]] = []
+        self.adjustments: list[tuple[int, int, int, int, int]] = []
         self.settings: list[tuple[str, int, str, str, str]] = []
         #: A descriptor of the file; -1 if there is none that may be believed.
         self.fd = -1
@@ -242,11 +243,12 @@ def _processes(text: bytes) -> Iterator[tuple[int, int]]:
             yield int(words[0]), int(words[1])
 
 
-def _adjustments(text: bytes) -> Iterator[tuple[int, int, int, int]]:
+def _adjustments(text: bytes) -> Iterator[tuple[int, int, int, int, int]]:
     for slot in range(PROCESSES, PROCESSES + ADJUSTMENTS):
         words = _proven(_words(text, *_place(slot))).split(b" ")
-        if len(words) == 4 and _is_process(words) and all(word.lstrip(b"-").isdigit() for word in words):
-            yield int(words[0]), int(words[1]), int(words[2]), int(words[3])
+        if len(words) == 5 and _is_process(words) and all(word.lstrip(b"-").isdigit() for word in words):
+            pid, start, adj, ours, since = map(int, words)
+            yield pid, start, adj, ours, since
 
 
 def _settings(text: bytes) -> Iterator[tuple[str, int, str, str, str]]:

@@ -1,5 +1,5 @@
 """What is looked at while there is still time: the processes now, to know later who has grown; whom the watchdog would
-kill; and, for a warning, who grows."""
+kill, and the kernel's own killer should; and, for a warning, who grows."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from okoomer.record import Record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable, Iterable
+    from typing import Protocol, TypeAlias
 
     from okoomer.facts import Cgroup, Process, Snapshot
+    from okoomer.guard.note import Note
+    from okoomer.guard.prime import Primes
     from okoomer.guard.scan import Scan
     from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Policy, Rule
+
+    Passed: TypeAlias = Callable[[Rule, Iterable[Process], float], tuple[frozenset[int], frozenset[int]]]
 
     class Looks(Protocol):
         """Finds the processes that matter to a rule."""
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks for the sake of warnings.
 LOOK_AGAIN = 5.0
+#: Scans are kept for later growth when a rule could fire within so many seconds.
+NEAR = 0.5
 
 
 class Grower(Record):
@@ -59,6 +66,11 @@ class Outlook:
 
     def __init__(self, policy: Policy, look: Looks, proc: str, me: int, user: int | None) -> None:
         self.policy = policy
+        #: Raises whom the kernel's own killer should take, where the policy wants that and it can be undone.
+        self.primes: Primes | None = None
+        #: Whom a rule passes over, as pids and as inodes of cgroups.
+        self.passed: Passed = lambda rule, processes, now: (frozenset(), frozenset())
+        self._undone: tuple[Note, Callable[[Record], None]] | None = None
         self.growth = Growth()
         self._look = look
         self._proc = proc
@@ -66,6 +78,36 @@ class Outlook:
         self._user = user
         #: When somebody was looked for, in which cgroup, and who it was.
         self._seen = float("-inf"), "", NOBODY
+
+    def adopt(self, policy: Policy) -> None:
+        """Goes by a policy from now on."""
+        self.policy = policy
+        if policy.prime and self._undone and self.primes is None:
+            from okoomer.guard.prime import Primes  # an emergency is no time to load it
+
+            self.primes = Primes(self._proc, *self._undone)
+
+    def arm(self, note: Note, emit: Callable[[Record], None]) -> None:
+        """From now on processes may be raised.
+
+        Args:
+            note: Takes what has to be put back.
+            emit: Takes the events.
+        """
+        self._undone = note, emit
+        self.adopt(self.policy)
+
+    def tend(self, snapshot: Snapshot, verdict: Verdict) -> tuple[str, tuple[Process, ...]] | None:
+        """Does between acts what it is time for. If it has looked, what `prepare` says."""
+        primes, best = self.primes, None
+        short = bool(primes and primes.short(self.policy, snapshot, verdict))
+        if primes and not short:
+            primes.release()
+        if (verdict.soonest < NEAR and self.due(snapshot)) or (primes and short and primes.due(snapshot.time)):
+            best = self.prepare(snapshot)
+            if primes and short:
+                primes.first(best[1] if best else (), snapshot.time)
+        return best
 
     def due(self, snapshot: Snapshot) -> bool:
         """Whether it is time to look for the sake of later growth."""
@@ -82,10 +124,11 @@ class Outlook:
             return None
         self.growth.keep(found, available(snapshot))
         plain = replace(rule, unit="family", rank="freed", among=None) if rule.of_cgroups else rule
+        aside, _ = self.passed(rule, found.processes, snapshot.time)
         # Whoever hangs cannot look at the next rule, so where all are within their shares it is anybody.
         for one in (plain, replace(plain, by="", share=None)):
             victim = choose(
-                one, self.policy, snapshot, found.processes, self._me, user=self._user, flood=found.flood
+                one, self.policy, snapshot, found.processes, self._me, aside, self._user, found.flood
             ).victim
             if victim or not rule.by:
                 break

@@ -39,6 +39,8 @@ def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | 
     ours = frozenset((1, os.getpid(), *kernel.children(proc, os.getpid())))
     holds.never = set(ours)
     holds.spares = sparing(proc, lambda: guard.policy)
+    if not options.dry_run:
+        guard.outlook.arm(holds.note, tell)
     requests = Requests(proc, holds, guard.ladder, lambda: guard.policy, lambda: state(guard), dry_run=options.dry_run)
     if guard.link:
         guard.link.requests = requests

@@ -31,6 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from signal import SIG_IGN, SIGKILL, SIGTERM, pause, signal
 
+    from okoomer.facts import Process
     from okoomer.guard.sense import Sense
     from okoomer.kernel.machine import Machine
     from okoomer.policy.model import Policy
@@ -85,6 +86,8 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
         flooded = joined(machine.proc, found, first, reading(machine, snapshot, first), wants)
         choose(rule, policy, snapshot, flooded.processes, me, flood=flooded.flood)
         choose(rule, policy, snapshot, (replace(process, fills=1e15),), me, flood=1e15)
+        if policy.prime:
+            lacks += _prime(machine.proc, process, events)
         asks = pauses(policy)
         soft = (Step("pause", 0.02), Step("ask", 0.02)) if asks else ()
         harsh = policy_of(policy, (Step("warn"), *soft, Step("term", 0.02), Step("kill")))
@@ -113,6 +116,29 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
         sentence(event)
         line(event, 0.0, 0)
     return lacks
+
+
+def _prime(proc: str, process: Process, events: list[Record]) -> list[str]:
+    """Whether a child can be made the first for the kernel's own killer, and as before again."""
+    from okoomer.guard.note import Note  # most guards never need it
+    from okoomer.guard.prime import Primes
+    from okoomer.kernel import adjustment
+
+    directory = adjustment.enter(proc, process.pid)
+    try:
+        # It has inherited that of the guard, which may be last to go.
+        adjustment.put(directory, 0)
+        primes = Primes(proc, Note(""), events.append)
+        primes.first((replace(process, adjustment=0),), clock.monotonic())
+        raised = adjustment.get(directory)
+        primes.release()
+        if raised and not adjustment.get(directory):
+            return []
+    except OSError:
+        pass
+    finally:
+        os.close(directory)
+    return ["a child of our own could not be primed for the kernel's killer: a sandbox may forbid it"]
 
 
 def sleeper() -> int:

@@ -93,6 +93,9 @@ class Reloads:
             self._emit(model.Trouble(lack))
         elif policy.runs and not guard.door:
             self._emit(model.Trouble("there is no courier: no command is run and nothing is announced"))
+        if policy.prime and not guard.outlook.primes and not options.dry_run:
+            lack = "the kernel's own killer is not told whom to take, since nobody could undo it: start the guard anew"
+            self._emit(model.Trouble(lack))
         self._emit(model.Changed(f"the policy was loaded again from {options.source}"))
         return True
 

@@ -25,6 +25,9 @@ FLOOR = 2 * MIB
 MEMBERS = 4096
 #: Kinds of selectors that look at the cgroup of a process.
 BY_CGROUP = frozenset(("unit", "cgroup", "container", "pod", "tag"))
+#: The oom_score_adj of whom the kernel's own killer is to take first (see guard.prime); nobody else writes this number.
+#: Where it stands it was 0, and whoever is chosen, or inherits it, is chosen as if it were.
+RAISED = 987
 #: A process younger than this grew to what it is at least this fast.
 YOUNG = 10.0
 
@@ -126,7 +129,7 @@ def look(proc: str, pid: int, wants: frozenset[str], sizes: bool = True) -> Proc
         swap=status.swap if status else 0,
         shmem=status.shmem if status else 0,
         file=status.file if status else 0,
-        adjustment=kernel.number(proc, pid, "oom_score_adj"),
+        adjustment=0 if (own := kernel.number(proc, pid, "oom_score_adj")) == RAISED else own,
         oom_score=kernel.number(proc, pid, "oom_score") if "oom_score" in wants else 0,
         kernel_thread=stat.kernel_thread,
         command=kernel.command(proc, source) if "cmdline" in wants else "",

@@ -30,9 +30,9 @@ def state(guard: Guard) -> str:
     bytes; `left`, seconds until nothing is left at the present rate, null if that is not in sight; the `level` (see
     events.model.Level); `psi_some` and `psi_full`, seconds stalled since boot, null where that is not read; of the
     guard itself `cpu` (seconds), `rss` (bytes) and `cycles`; who is `paused`, each with pid, start (clock ticks), name,
-    user and seconds; of those who wait for their `turns`, if there are such, the pid and why; and the open
-    `questions`, each with its fields and the seconds that are `left`. What has no room is left out, the paused ones
-    first.
+    user and seconds; of those who wait for their `turns`, if there are such, the pid and why; who is `primed` (see
+    guard.prime), if somebody is, with pid and name; and the open `questions`, each with its fields and the seconds that
+    are `left`. What has no room is left out, the paused ones first.
 
     Raises:
         Unreadable: Memory cannot be read, and never could.
@@ -71,8 +71,16 @@ def state(guard: Guard) -> str:
         if room < 0:
             break
         turns.append(text)
+    primed = _primed(guard)
+    if len(primed) > room:
+        primed = ""
     waits = f', "turns": [{", ".join(turns)}]' if turns else ""
-    return f'{head}, "paused": [{", ".join(paused)}]{waits}{tail}'
+    return f'{head}, "paused": [{", ".join(paused)}]{waits}{primed}{tail}'
+
+
+def _primed(guard: Guard) -> str:
+    who = guard.outlook.primes.who if guard.outlook.primes else None
+    return f', "primed": {to_json((who.pid, who.name[: LENGTHS[-1]]))}' if who else ""
 
 
 def _asked(question: Question, left: float, length: int) -> dict[str, Any]:

@@ -28,9 +28,12 @@ def recover(note: str, proc: str = "/proc", guard: str = "") -> int:
         return 0
     found = sum(wake(proc, pid, start) for pid, start in reversed(left.processes))
     found += sum(set_back(*one) for one in left.settings)
-    for pid, start, adj, ours in left.adjustments:
-        found += lower(proc, pid, start, adj, ours)
-        lower_born(proc, start, adj, ours)
+    for pid, start, adj, ours, since in left.adjustments:
+        found += lower(proc, pid, adj, ours, start)
+        try:
+            lower_born(proc, since, adj, ours)
+        except OSError:
+            pass  # /proc cannot be listed
     left.clear()
     left.close()
     return found
@@ -59,14 +62,19 @@ def _is_ours(file: str, now: bytes, ours: bytes) -> bool:
     return now == ours
 
 
-def lower(proc: str, pid: int, start: int, adj: int, ours: int) -> bool:
-    """Gives a process its own oom_score_adj back. Whether it had ours until now."""
+def lower(proc: str, pid: int, adj: int, ours: int, start: int | None = None, since: int = 0) -> bool:
+    """Gives a process its own oom_score_adj back. Whether it had ours until now.
+
+    Args:
+        start: Its start time in clock ticks; None for whichever has this pid.
+        since: Only if it was not born before that, in clock ticks.
+    """
     try:
         directory = adjustment.enter(proc, pid, start)
     except OSError:
         return False
     try:
-        if adjustment.get(directory) != ours:
+        if adjustment.get(directory) != ours or adjustment.started(directory) < since:
             return False
         adjustment.put(directory, adj)
         return True
@@ -76,27 +84,15 @@ def lower(proc: str, pid: int, start: int, adj: int, ours: int) -> bool:
         os.close(directory)
 
 
-def lower_born(proc: str, start: int, adj: int, ours: int) -> int:
+def lower_born(proc: str, since: int, adj: int, ours: int) -> int:
     """Gives those their own oom_score_adj back who have inherited ours, wherever they are by now. How many those were.
 
     Args:
-        start: Only of those who were not born before that, in clock ticks.
+        since: Only of those who were not born before that, in clock ticks.
+
+    Raises:
+        OSError: /proc cannot be listed.
     """
-    found = 0
-    for pid in pids(proc):
-        # For most of them one small file is all that is read.
-        if number(proc, pid, "oom_score_adj") != ours:
-            continue
-        try:
-            directory = adjustment.enter(proc, int(pid))
-        except OSError:
-            continue
-        try:
-            if adjustment.started(directory) >= start and adjustment.get(directory) == ours:
-                adjustment.put(directory, adj)
-                found += 1
-        except OSError:
-            pass  # it has ended
-        finally:
-            os.close(directory)
-    return found
+    # Of most of them one small file is all that is read.
+    having = (pid for pid in pids(proc) if number(proc, pid, "oom_score_adj") == ours)
+    return sum(lower(proc, int(pid), adj, ours, since=since) for pid in having)

@@ -35,15 +35,12 @@ def started(directory: int) -> int:
     """When a process started, in clock ticks.
 
     Raises:
-        OSError: It is gone, or has ended.
+        OSError: It is gone.
     """
     try:
-        stat = parse_stat(_read(directory, "stat", 4096))
+        return round(parse_stat(_read(directory, "stat", 4096)).started * TICKS)
     except (ValueError, IndexError):
         raise ProcessLookupError(ESRCH, os.strerror(ESRCH)) from None
-    if stat.state in "ZX":
-        raise ProcessLookupError(ESRCH, os.strerror(ESRCH))
-    return round(stat.started * TICKS)
 
 
 def get(directory: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from okoomer.policy.model import CGROUP_RANKS, HOLDERS, POINTED, RANKS, Rule, Step
@@ -56,6 +56,18 @@ def check(table: Section, fields: Mapping[str, Any]) -> None:
             raise key.error("a share of nobody", f"by = {' or '.join(HOLDERS)} beside it")
         elif name == "steps":
             _check_steps(value.strings(), scoped, unit)
+
+
+def check_prime(key: Text, rules: Iterable[Rule]) -> None:
+    """Refuses to have the kernel's own killer told whom to take by a rule that goes by what that killer says.
+
+    Raises:
+        PolicyError: There is such a rule.
+    """
+    pointed = next((rule for rule in rules if rule.rank in POINTED), None)
+    if pointed:
+        problem = f"whom rule {pointed.name} takes by rank {pointed.rank} would follow from whom it has primed"
+        raise key.error(problem, f"this key with ranks other than {' and '.join(POINTED)}")
 
 
 def _check_rank(rank: Text, unit: str) -> None:

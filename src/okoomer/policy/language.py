@@ -18,7 +18,7 @@ from typing import Any
 
 from okoomer.policy.condition import SCORE, SIZE, condition, duration, quantity
 from okoomer.policy.error import PolicyError
-from okoomer.policy.fits import KERNELS, RATIO_KEYS, check
+from okoomer.policy.fits import KERNELS, RATIO_KEYS, check, check_prime
 from okoomer.policy.metrics import AVERAGE, LEVEL, RATIO, TIME
 from okoomer.policy.model import (
     CGROUP_RANKS,
@@ -102,6 +102,8 @@ def parse(text: str, file: str) -> Policy:
     if not rules:
         raise top.header.error("a policy without rules", "at least one [[rule]]")
     for_all["points"] = _fitting(for_all.get("points", ()), tuple(rules.values()))
+    if for_all.get("prime"):
+        check_prime(next(key for key, _ in top.pairs if key.value == "prime"), rules.values())
     hooks = tuple(Hook(**_fields(table, _HOOK, needed=("on", "command"))) for table in tables["hook"])
     return Policy(Path(file).stem, tuple(rules.values()), **for_all, hooks=hooks)
 
@@ -307,6 +309,7 @@ _FOR_ALL: _Readers = {
     "notify": _each(_word("event", HAPPENINGS)),
     "pressure": _of_string(_path),
     "tell": _each(_word("thing to tell", TOLD)),
+    "prime": Value.boolean,
 }
 _RULE: _Readers = {
     "name": _of_string(_name),

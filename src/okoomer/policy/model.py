@@ -204,7 +204,7 @@ class Policy(Record):
 
     `hooks` are run and `notify` (names of events) is announced on the system bus by the courier. Every `report` seconds
     the state of memory is told; 0 is never. `pressure` is the file that psi.memory.* is read from, if not the
-    machine's.
+    machine's. With `prime` whom it would take first is first for the kernel's own killer, too, while memory is short.
     """
 
     name: str
@@ -220,6 +220,7 @@ class Policy(Record):
     report: float = 0.0
     pressure: str = ""
     tell: tuple[str, ...] = ()
+    prime: bool = False
 
     @property
     def managed(self) -> bool:

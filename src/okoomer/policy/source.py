@@ -92,6 +92,17 @@ class Value(Record):
             places += [body.places[written.start()]] * len(character)
         return Text(body.file, body.source, "".join(value), [*places, body.places[-1]])
 
+    def boolean(self) -> bool:
+        """A truth value.
+
+        Raises:
+            PolicyError: The value is none.
+        """
+        text = self.text
+        if text.value not in ("true", "false"):
+            raise text.error("neither true nor false", "true or false, without quotes")
+        return text.value == "true"
+
     def strings(self) -> list[Text]:
         """A list's values.
 

@@ -285,6 +285,8 @@ def _beside(policy: Policy) -> list[str]:
     ]
     if policy.notify:
         lines.append(f"It announces on the system bus when {' or '.join(_HAPPENINGS[on] for on in policy.notify)}.")
+    if policy.prime:
+        lines.append("While memory is short, whom it would take first is first for the kernel's own killer, too.")
     if policy.report:
         lines.append(f"It tells the state of memory every {duration(policy.report)}.")
     if policy.tell:

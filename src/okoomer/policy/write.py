@@ -62,6 +62,8 @@ def text_of(policy: Policy, notes: Iterable[tuple[str, str]] = ()) -> str:
         top["pressure"] = _pair("pressure", policy.pressure)
     if policy.tell:
         top["tell"] = _array("tell", policy.tell)
+    if policy.prime:
+        top["prime"] = "prime = true"
     tables = [("rule", rule.name, _rule(rule)) for rule in policy.rules]
     tables += [("hook", "", _hook(hook)) for hook in policy.hooks]
     return _laid_out(top, tables, notes)
