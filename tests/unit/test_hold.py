@@ -18,7 +18,8 @@ from okoomer.events.model import Paused, Resumed
 from okoomer.guard import hold as module
 from okoomer.guard import stop as signals
 from okoomer.guard.hold import Holds
-from okoomer.guard.note import PROCESSES, Left
+from okoomer.guard.left import Left
+from okoomer.guard.note import PROCESSES
 from okoomer.kernel.process import ticks
 from okoomer.record import replace
 from tests.unit.cgroups import alive

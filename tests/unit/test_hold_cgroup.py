@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from okoomer.events.model import Paused, Resumed
 from okoomer.guard import hold as module
 from okoomer.guard.hold import Holds
-from okoomer.guard.note import SETTINGS, Left
+from okoomer.guard.left import Left
+from okoomer.guard.note import SETTINGS
 from okoomer.guard.undo import recover
 from okoomer.kernel.process import ticks
 from tests.unit.cgroups import make, proc_of, real
@@ -93,6 +95,22 @@ def test_a_cgroup_that_is_held_twice_runs_when_both_have_let_go(place: Place) ->
         assert place.freeze() == "1"
         made.resume(second, "", 1.0)
         assert place.freeze() == "0"
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_cgroup_that_is_removed_while_it_is_frozen_is_forgotten(place: Place, tmp_path: Path, again: bool) -> None:
+    note = tmp_path / "paused"
+    with sleepers() as pids, holds(note, place.proc) as (made, _):
+        folder = place.make(pids)
+        hold = made.pause("rule low", "hog", seen(*pids), PATH, 0, 0, 1.0)
+        assert hold and hold.frozen and len(noted(note)[1]) == 1
+        shutil.rmtree(folder)
+        if again:
+            place.make(pids, "1\n")
+        made.prune(2.0)
+        assert hold.over and noted(note) == ([], [])
+        assert not again or place.freeze() == "1", "another one's, by whatever name"
+        made.resume(hold, "", 3.0)
 
 
 def test_a_cgroup_whose_processes_are_asked_to_end_is_thawed(place: Place) -> None:

@@ -14,7 +14,7 @@ from okoomer.events.model import Paused, Resumed
 from okoomer.facts import Process
 from okoomer.guard import hold as module
 from okoomer.guard.hold import Holds
-from okoomer.guard.note import Left
+from okoomer.guard.left import Left
 from okoomer.guard.request import Requests
 from okoomer.kernel.process import TICKS
 from okoomer.policy.model import Comparison, Policy, Rule

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from okoomer.guard.left import OLD_CGROUP, Left
 from okoomer.guard.note import (
     ADJUSTMENT,
     ADJUSTMENTS,
     CHECK,
     END,
     HEADER,
-    OLD_CGROUP,
     PROCESS,
     PROCESSES,
     SETTINGS,
     SIZE,
-    Left,
     Note,
     owner,
 )

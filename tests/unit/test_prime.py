@@ -17,7 +17,8 @@ from okoomer.events.model import Primed, Trouble
 from okoomer.facts import Memory, Process, Snapshot, Swap
 from okoomer.guard import prime as module
 from okoomer.guard.doze import CALM
-from okoomer.guard.note import ADJUSTMENTS, Left, Note
+from okoomer.guard.left import Left
+from okoomer.guard.note import ADJUSTMENTS, Note
 from okoomer.guard.prime import LOOK_AGAIN, OVER, SHORT, SOON, Primes
 from okoomer.guard.scan import RAISED, look
 from okoomer.guard.undo import recover

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from okoomer.guard.note import END, HEADER, Left, Note
-from okoomer.guard.undo import lower, lower_born, recover, set_back
+from okoomer.guard.left import Left
+from okoomer.guard.note import END, HEADER, Note
+from okoomer.guard.undo import recover, set_back
+from okoomer.kernel.adjustment import lower, lower_born
 from okoomer.kernel.process import PAGE, ticks
 from tests.unit.standing import runs, sleepers, stands
 

@@ -17,7 +17,7 @@ import pytest
 import okoomer
 from okoomer.guard import watcher
 from okoomer.guard.hold import Holds
-from okoomer.guard.note import Left
+from okoomer.guard.left import Left
 from okoomer.guard.undo import recover
 from tests.unit.standing import runs, seen, sleepers, stands, state, within
 

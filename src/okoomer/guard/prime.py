@@ -14,8 +14,8 @@ from errno import EACCES, EPERM, EROFS
 from okoomer.events.model import Primed, Trouble
 from okoomer.guard.doze import CALM
 from okoomer.guard.scan import RAISED
-from okoomer.guard.undo import lower, lower_born
 from okoomer.kernel import adjustment, clock
+from okoomer.kernel.adjustment import lower, lower_born
 from okoomer.kernel.capabilities import CAP_SYS_RESOURCE, without
 from okoomer.kernel.process import TICKS, children
 from okoomer.policy.choose import level_of

@@ -9,8 +9,8 @@ from okoomer.guard.door import Door
 from okoomer.guard.hold import Holds
 from okoomer.guard.request import Requests, sparing
 from okoomer.guard.state import state
-from okoomer.guard.undo import recover
 from okoomer.kernel import process as kernel
+from okoomer.kernel.paths import exists
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | 
     """Makes all of it, and undoes what a dead guard has left; what is in the way, in words."""
     note = f"{options.runtime_dir}/{NOTE}"
     try:
-        recover(note, proc)
+        if exists(note):
+            from okoomer.guard.undo import recover
+
+            recover(note, proc)
         holds = Holds(proc, note, tell)
     except OSError as error:
         # What is not noted could stand still for ever.

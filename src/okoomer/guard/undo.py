@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import posix as os
 
-from okoomer.guard.note import Left
+from okoomer.guard.left import Left
 from okoomer.guard.stop import lives, wake
-from okoomer.kernel import adjustment, control
-from okoomer.kernel.process import PAGE, number, pids
+from okoomer.kernel import control
+from okoomer.kernel.adjustment import lower, lower_born
+from okoomer.kernel.process import PAGE
 
 
 def recover(note: str, proc: str = "/proc", guard: str = "") -> int:
@@ -60,39 +61,3 @@ def _is_ours(file: str, now: bytes, ours: bytes) -> bool:
     if file.startswith("memory.") and now.isdigit() and ours.isdigit():
         return int(now) // PAGE == int(ours) // PAGE  # the kernel counts whole pages
     return now == ours
-
-
-def lower(proc: str, pid: int, adj: int, ours: int, start: int | None = None, since: int = 0) -> bool:
-    """Gives a process its own oom_score_adj back. Whether it had ours until now.
-
-    Args:
-        start: Its start time in clock ticks; None for whichever has this pid.
-        since: Only if it was not born before that, in clock ticks.
-    """
-    try:
-        directory = adjustment.enter(proc, pid, start)
-    except OSError:
-        return False
-    try:
-        if adjustment.get(directory) != ours or adjustment.started(directory) < since:
-            return False
-        adjustment.put(directory, adj)
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(directory)
-
-
-def lower_born(proc: str, since: int, adj: int, ours: int) -> int:
-    """Gives those their own oom_score_adj back who have inherited ours, wherever they are by now. How many those were.
-
-    Args:
-        since: Only of those who were not born before that, in clock ticks.
-
-    Raises:
-        OSError: /proc cannot be listed.
-    """
-    # Of most of them one small file is all that is read.
-    having = (pid for pid in pids(proc) if number(proc, pid, "oom_score_adj") == ours)
-    return sum(lower(proc, int(pid), adj, ours, since=since) for pid in having)

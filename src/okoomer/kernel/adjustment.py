@@ -7,7 +7,7 @@ import posix as os
 from errno import ESRCH
 
 from okoomer.kernel.files import FLAGS, whole
-from okoomer.kernel.process import TICKS, parse_stat
+from okoomer.kernel.process import TICKS, number, parse_stat, pids
 
 _FILE = "oom_score_adj"
 
@@ -67,6 +67,42 @@ def put(directory: int, value: int) -> None:
         os.write(fd, b"%d" % value)
     finally:
         os.close(fd)
+
+
+def lower(proc: str, pid: int, adj: int, ours: int, start: int | None = None, since: int = 0) -> bool:
+    """Gives a process its own oom_score_adj back. Whether it had ours until now.
+
+    Args:
+        start: Its start time in clock ticks; None for whichever has this pid.
+        since: Only if it was not born before that, in clock ticks.
+    """
+    try:
+        directory = enter(proc, pid, start)
+    except OSError:
+        return False
+    try:
+        if get(directory) != ours or started(directory) < since:
+            return False
+        put(directory, adj)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
+
+
+def lower_born(proc: str, since: int, adj: int, ours: int) -> int:
+    """Gives those their own oom_score_adj back who have inherited ours, wherever they are by now. How many those were.
+
+    Args:
+        since: Only of those who were not born before that, in clock ticks.
+
+    Raises:
+        OSError: /proc cannot be listed.
+    """
+    # Of most of them one small file is all that is read.
+    having = (pid for pid in pids(proc) if number(proc, pid, _FILE) == ours)
+    return sum(lower(proc, int(pid), adj, ours, since=since) for pid in having)
 
 
 def _read(directory: int, name: str, size: int) -> bytes:
