@@ -122,6 +122,18 @@ def test_whom_it_would_take_is_first_for_the_kernel_too_as_long_as_memory_is_sho
     assert hog.alive and adj(box, tab.pid) == 300
 
 
+def test_another_policy_is_obeyed_at_once(box: Box, guard: Callable[..., Proc], tmp_path: Path) -> None:
+    hog, file = box.spawn(rss_bytes=300 * MIB), tmp_path / "policy.toml"
+    file.write_text(POLICY.replace("prime = true", ""))
+    started = guard()
+    have(box, SHORT)
+    for primes in (True, False):
+        file.write_text(POLICY.replace("prime = true", "prime = true" if primes else ""))
+        box.kill(started, signal.SIGHUP)
+        assert within(lambda primes=primes: adj(box, hog.pid) == 987 * primes, 20)  # type: ignore[misc]
+    assert len(events(started, "changed")) == 2 and not events(started, "trouble")
+
+
 def test_a_dry_run_raises_nobody(box: Box, guard: Callable[..., Proc]) -> None:
     hog = box.spawn(rss_bytes=300 * MIB)
     started = guard("--dry-run")

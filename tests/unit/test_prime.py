@@ -114,7 +114,8 @@ def test_when_the_choice_changes_the_one_before_is_put_back(scene: Scene) -> Non
         assert (adj(one), adj(other)) == (0, RAISED) and scene.noted() == [(other, RAISED)]
         scene.first()
         assert (adj(one), adj(other)) == (0, 0) and scene.noted() == [] and scene.primes.who is None
-        assert [event.pid for event in scene.events if isinstance(event, Primed)] == [one, other]
+        told = [(event.pid, event.adjustment) for event in scene.events if isinstance(event, Primed)]
+        assert told == [(one, RAISED), (other, RAISED), (other, 0)]
 
 
 @pytest.mark.parametrize(("size", "moves"), [(6, False), (17, False), (19, True)])
@@ -145,7 +146,7 @@ def test_whoever_changes_it_meanwhile_keeps_what_was_chosen(scene: Scene) -> Non
         scene.first(sized(pid, 9))
         assert adj(pid) == 999 and scene.noted() == []
         scene.primes.release()
-        assert adj(pid) == 999
+        assert adj(pid) == 999 and scene.events.names() == ["Primed"]
 
 
 def test_a_pid_that_is_another_process_by_now_is_not_touched(scene: Scene) -> None:

@@ -82,13 +82,13 @@ class Primes:
         """Whether memory is so short that somebody is to be raised, or to stay so."""
         if not policy.prime:
             return False
-        rules = [rule for rule in policy.rules if not (rule.only_warns or rule.managed)]
         judged = zip(policy.rules, verdict.rules, strict=True)
         if any(one.state != QUIET and not rule.only_warns for rule, one in judged):
             return True
         if verdict.soonest >= (CALM if self._who else SOON):
             return False
         total = snapshot.memory.total
+        rules = (rule for rule in policy.rules if not rule.only_warns)
         levels = (level for rule in rules if (level := level_of(rule.when, total)) is not None)
         return available(snapshot) < max(levels, default=LEVEL * total) * (OVER if self._who else SHORT)
 
@@ -103,29 +103,31 @@ class Primes:
         self._looked = now
         if self._off:
             return
-        largest = max(processes, key=held, default=None)
-        if self._who:
-            same = next((one for one in processes if (one.pid, one.started) == identity(self._who)), None)
-            if largest and same and held(same) * 2 >= held(largest) and self._lives():
+        largest, before = max(processes, key=held, default=None), self._who
+        if before:
+            same = next((one for one in processes if identity(one) == identity(before)), None)
+            if largest and same and held(same) * 2 >= held(largest) and self._has():
                 self._lower_below(same.pid)
                 return
-            self._put_back()
+        had = self._put_back()
         if largest and largest.adjustment == 0:
             self._raise(largest)
+        if before and had and not self._who:
+            self._tell(before, 0)
 
     def release(self) -> None:
         """Memory is not short any more, or the guard ends: everybody is as before."""
         if self._since < 0:
             return
-        who = self._who
-        self._put_back()
+        before = self._who
+        had = self._put_back()
         try:
             lower_born(self._proc, self._since, 0, RAISED)
         except OSError:
             pass  # /proc cannot be listed
         self._since, self._looked = -1, float("-inf")
-        if who:
-            self._emit(Primed(who.name, who.pid, who.user, who.cgroup, 0))
+        if before and had:
+            self._tell(before, 0)
 
     # --- one process ------------------------------------------------------------------------------------------------
 
@@ -151,28 +153,34 @@ class Primes:
                 os.close(directory)
             return
         self._who, self._slot, self._directory, self._since = process, slot, directory, since
-        self._emit(Primed(process.name, pid, process.user, process.cgroup, RAISED))
+        self._tell(process, RAISED)
 
-    def _lives(self) -> bool:
-        """Whether it is there, and has what we gave it."""
+    def _tell(self, process: Process, value: int) -> None:
+        self._emit(Primed(process.name, process.pid, process.user, process.cgroup, value))
+
+    def _has(self) -> bool:
+        """Whether who is raised is still there, and has what we gave it."""
         try:
             return adjustment.get(self._directory) == RAISED
         except OSError:
             return False
 
-    def _put_back(self) -> None:
-        """Whoever is raised, and those below it, are as before; the others who were born to it are found at the end."""
+    def _put_back(self) -> bool:
+        """Whoever is raised, and those below it, are as before; the others who were born to it are found at the end.
+        Whether it had what we gave it until now."""
         if self._who is None:
-            return
+            return False
+        had = self._has()
         try:
-            if adjustment.get(self._directory) == RAISED:
+            if had:
                 _put(self._directory, 0)
         except OSError:
-            pass  # it has ended
+            had = False  # it has just ended
         self._lower_below(self._who.pid)
         os.close(self._directory)
         self._note.clear(self._slot)
         self._who, self._slot, self._directory = None, -1, -1
+        return had
 
     def _lower_below(self, pid: int) -> None:
         pending = [pid]

@@ -1,0 +1,143 @@
+"""Whom okoomer would take is first for the kernel's own killer, under the shipped unit, when memory really runs out."""
+
+from collections.abc import Callable
+
+import pytest
+
+from .job import File, Job
+from .machine import Machine
+from .qemu import Hardware
+from .result import Ending
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
+
+LIMIT_S = 240
+
+
+#: Holds most of what there is until it is told to let go; whoever it starts has an order of its own.
+HOG = """
+import os, sys, time
+held = bytearray(b"x") * (500 << 20)
+child = 0
+while True:
+    time.sleep(0.1)
+    if not child and os.path.exists("/run/fork"):
+        child = os.fork()
+        if child == 0:
+            held = None
+            try:
+                with open("/proc/self/oom_score_adj", "w") as file:
+                    file.write("167")
+                print("the child has its own order", flush=True)
+            except OSError as error:
+                print("the child was refused:", error, flush=True)
+            time.sleep(3600)
+    if os.path.exists("/run/drop"):
+        held = None
+"""
+
+PRIMES = """
+prime = true
+spare = ["name:holder"]
+[[rule]]
+name = "low"
+when = "mem.available < {level}"
+"""
+
+
+def test_the_unit_may_raise_and_lower_whom_the_kernel_would_take_first(
+    hardware: Hardware, installed: Callable[..., tuple[File, ...]]
+) -> None:
+    job = Job(
+        script="""
+            systemctl daemon-reload
+            mkdir /etc/okoomer
+            cp /job/primes.toml /etc/okoomer/policy.toml
+            systemctl start okoomer.service
+            start hog user python3 /job/hog.py
+            await 120 holds hog 500
+            hog=$(systemctl show --value --property=MainPID hog)
+            await 60 grep -qx 987 /proc/$hog/oom_score_adj && echo "the hog is first"
+            okoomer status | grep ^primed:
+            touch /run/fork
+            await 60 grep -q . /proc/$hog/task/$hog/children
+            child=$(cat /proc/$hog/task/$hog/children)
+            await 60 grep -qx 167 /proc/$child/oom_score_adj && echo "the child is itself"
+            touch /run/drop
+            await 60 grep -qx 0 /proc/$hog/oom_score_adj && echo "the hog is as before"
+            grep -qx 167 /proc/$child/oom_score_adj && echo "the child is as it was"
+            journalctl --unit okoomer --output export | grep -aE '^(OKOOMER_EVENT|MESSAGE)='
+            systemctl stop okoomer.service
+            systemctl show --property=Result,NRestarts okoomer.service
+        """,
+        voices=("hog",),
+        until="run",
+        files=(
+            *installed("okoomer.service"),
+            File("/job/hog.py", HOG),
+            File("/job/primes.toml", PRIMES.format(level="20%")),
+        ),
+        settle_s=0,
+    )
+    result = Machine(hardware).run(job, LIMIT_S)
+    said = "\n".join(result.said("run"))
+    print(said)
+
+    assert result.ending is Ending.DONE, str(result)
+    for sentence in (
+        "the hog is first",
+        "primed: python3 (pid ",
+        "the child is itself",
+        "the hog is as before",
+        "the child is as it was",
+    ):
+        assert sentence in said, str(result)
+    assert "the child has its own order" in result.said("hog"), str(result)
+    assert said.count("OKOOMER_EVENT=primed") == 2, said
+    assert "could not be primed" not in said and "is not told whom to take" not in said, said
+    assert not result.kills, str(result)
+    assert "Result=success" in said and "NRestarts=0" in said, str(result)
+
+
+def test_the_kernel_takes_whom_okoomer_would_take_when_that_hangs(
+    hardware: Hardware, installed: Callable[..., tuple[File, ...]]
+) -> None:
+    job = Job(
+        script="""
+            systemctl daemon-reload
+            mkdir /etc/okoomer
+            cp /job/primes.toml /etc/okoomer/policy.toml
+            systemctl start okoomer.service
+            start innocent user /opt/vm/holder 350
+            await 120 holds innocent 350
+            start hog user /job/hog 200
+            await 120 holds hog 200
+            hog=$(systemctl show --value --property=MainPID hog)
+            await 60 grep -qx 987 /proc/$hog/oom_score_adj && echo "the hog is first"
+            systemctl kill --kill-whom=main --signal=STOP okoomer.service
+            start filler user tail /dev/zero
+            await 120 ended hog
+            await 120 ended filler
+            systemctl kill --kill-whom=main --signal=CONT okoomer.service
+        """,
+        voices=("innocent", "hog", "filler"),
+        until="run",
+        files=(
+            *installed("okoomer.service"),
+            File(
+                "/job/hog",
+                "#!/bin/sh\nexec python3 -c 'import time; held = bytearray(b\"x\") * (200 << 20); time.sleep(3600)'\n",
+            ),
+            File("/job/primes.toml", PRIMES.format(level="15%")),
+        ),
+        settle_s=0,
+    )
+    result = Machine(hardware).run(job, LIMIT_S)
+    print("\n".join(result.said("run")))
+
+    assert result.ending is Ending.DONE, str(result)
+    assert "the hog is first" in result.said("run"), str(result)
+    # The innocent has most of all; the kernel alone would have begun with it.
+    killed = [kill.target.comm for kill in result.kills if kill.by_kernel_oom]
+    assert killed == ["python3", "tail"], str(result)
+    assert "innocent" in result.alive, str(result)
