@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.events.model import Warned
-from okoomer.facts import Cgroup, Process, Snapshot
+from okoomer.facts import Cgroup, Memory, Process, Snapshot, Swap
 from okoomer.guard.outlook import LOOK_AGAIN, NOBODY, Grower
 from okoomer.guard.scan import Scan
+from okoomer.policy.choose import at_its_level, need_of
 from okoomer.policy.engine import FIRED, QUIET, RuleVerdict, Verdict
-from okoomer.policy.model import Comparison, Rule, Step
+from okoomer.policy.model import Amount, And, Comparison, Rule, Step
 from okoomer.record import replace
 from tests.unit.bodies import Body
 from tests.unit.strategies import MIB, selector
-from tests.unit.test_loop import KILLS, TOTAL, Stage
+from tests.unit.test_loop import KILLS, LOW, TOTAL, Stage
 
 if TYPE_CHECKING:
     from okoomer.guard.outlook import Outlook
@@ -204,3 +205,17 @@ def test_nothing_is_put_back_while_an_act_is_under_way(scene: Scene) -> None:
     scene.cycle(0.04)
     scene.cycle(0.04)
     assert not primes.told and not primes.releases
+
+
+@pytest.mark.parametrize("target", [None, Amount(0.1, share=True), Amount(900 * MIB), Amount(1.0)])
+@pytest.mark.parametrize("swap", [None, Comparison("swap.free", "<", 0.05, share=True)])
+def test_whoever_looks_ahead_needs_what_it_will_need(swap: Comparison | None, target: Amount | None) -> None:
+    def machine(available: float) -> Snapshot:
+        return Snapshot(0.0, Memory(TOTAL, 0, int(available)), Swap())
+
+    asked = replace(KILLS, when=And((LOW, swap)) if swap else LOW, target=target)
+    early = at_its_level(asked, machine(TOTAL / 2))
+    assert need_of(early, machine(TOTAL / 2)) == pytest.approx(need_of(asked, machine(TOTAL * 0.05)), abs=2)
+    assert at_its_level(asked, machine(TOTAL * 0.04)) == asked
+    stalls = replace(asked, when=Comparison("psi.memory.full", ">", 0.2, over=2.0))
+    assert at_its_level(stalls, machine(TOTAL / 2)) == stalls

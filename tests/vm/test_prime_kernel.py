@@ -58,10 +58,10 @@ def test_the_unit_may_raise_and_lower_whom_the_kernel_would_take_first(
             await 120 holds hog 500
             hog=$(systemctl show --value --property=MainPID hog)
             await 60 grep -qx 987 /proc/$hog/oom_score_adj && echo "the hog is first"
-            okoomer status | grep ^primed:
+            okoomer status | grep '^primed:'
             touch /run/fork
             await 60 grep -q . /proc/$hog/task/$hog/children
-            child=$(cat /proc/$hog/task/$hog/children)
+            read -r child _ </proc/$hog/task/$hog/children
             await 60 grep -qx 167 /proc/$child/oom_score_adj && echo "the child is itself"
             touch /run/drop
             await 60 grep -qx 0 /proc/$hog/oom_score_adj && echo "the hog is as before"
@@ -93,7 +93,9 @@ def test_the_unit_may_raise_and_lower_whom_the_kernel_would_take_first(
     ):
         assert sentence in said, str(result)
     assert "the child has its own order" in result.said("hog"), str(result)
-    assert said.count("OKOOMER_EVENT=primed") == 2, said
+    # Whoever looks at the state is new and grows, so somebody else may be first for a moment.
+    hog = said.partition("the kernel's own killer would take python3 (pid ")[2].partition(")")[0]
+    assert f"python3 (pid {hog}) has its own oom_score_adj again" in said, said
     assert "could not be primed" not in said and "is not told whom to take" not in said, said
     assert not result.kills, str(result)
     assert "Result=success" in said and "NRestarts=0" in said, str(result)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from okoomer.guard.growth import Growth
 from okoomer.kernel import clock
 from okoomer.kernel import process as kernel
-from okoomer.policy.choose import choose
+from okoomer.policy.choose import at_its_level, choose
 from okoomer.policy.engine import FIRED
 from okoomer.policy.metrics import available
 from okoomer.record import Record, replace
@@ -123,6 +123,7 @@ class Outlook:
         except OSError:
             return None
         self.growth.keep(found, available(snapshot))
+        rule = at_its_level(rule, snapshot)
         plain = replace(rule, unit="family", rank="freed", among=None) if rule.of_cgroups else rule
         aside, _ = self.passed(rule, found.processes, snapshot.time)
         # Whoever hangs cannot look at the next rule, so where all are within their shares it is anybody.

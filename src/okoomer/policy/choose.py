@@ -10,7 +10,7 @@ from __future__ import annotations
 from okoomer.policy.family import Unit, ancestors, families
 from okoomer.policy.glob import matches
 from okoomer.policy.metrics import AVAILABLE, USER_AVAILABLE, available
-from okoomer.policy.model import POINTED, And, Comparison, Held, Not, Somewhere
+from okoomer.policy.model import POINTED, Amount, And, Comparison, Held, Not, Somewhere
 from okoomer.policy.ownerless import VAIN_SECONDS, fills_of, floods, is_clear, ownerless, unknown_writer, writer
 from okoomer.policy.part import smallest, whole_group
 from okoomer.policy.scale import LAST, ORDINARY, PREFERRED, Candidate, Scale
@@ -63,6 +63,17 @@ def need_of(rule: Rule, snapshot: Snapshot) -> int:
     else:
         target = total / 10 if level is None else level + total / 100
     return int(max(target - available(snapshot), total / 100))
+
+
+def at_its_level(rule: Rule, snapshot: Snapshot) -> Rule:
+    """A rule that takes now whom it would take with so little available that it can act: its need is what it is then,
+    and not next to nothing."""
+    total = snapshot.memory.total
+    level = level_of(rule.when, total)
+    if level is None or available(snapshot) <= level:
+        return rule
+    goal = rule.target.value * (total if rule.target.share else 1) if rule.target else level
+    return replace(rule, target=Amount(available(snapshot) + max(goal - level, total / 100)))
 
 
 def level_of(condition: Condition, total: int) -> float | None:
