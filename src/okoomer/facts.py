@@ -129,7 +129,8 @@ class Snapshot(Record):
 
     `time` is in seconds on a clock that stands still while the machine sleeps; `asleep` is how long it has slept in
     all. A change of `asleep` between two snapshots means that the machine was suspended between them. `scoped` are,
-    by the text of a scope, the cgroups that it names; a scope that was not read now is not there.
+    by the text of a scope, the cgroups that it names; a scope that was not read now is not there. Of the totals of
+    memory_pressure (some, full) `excused` are the seconds that are no reason to act on anybody (see guard.excused).
     """
 
     time: float
@@ -143,6 +144,7 @@ class Snapshot(Record):
     paging: Paging | None = None
     asleep: float = 0.0
     scoped: tuple[tuple[str, tuple[Cgroup, ...]], ...] = ()
+    excused: tuple[float, float] = (0.0, 0.0)
 
 
 class Process(Record):

@@ -124,6 +124,17 @@ def _of_pressure(resource: str, line: str, field: str) -> Callable[[Snapshot], f
     return read
 
 
+def _stalled(resource: str, line: str) -> Callable[[Snapshot], float | None]:
+    """The total of the machine, less what is excused of it."""
+    total, which = _of_pressure(resource, line, "total"), ("some", "full").index(line)
+
+    def read(snapshot: Snapshot) -> float | None:
+        stalled = total(snapshot)
+        return None if stalled is None else stalled - snapshot.excused[which]
+
+    return read if resource == "memory" else total
+
+
 def _flow(name: str, text: str, *fields: str, kind: str = FLOW) -> Metric:
     def read(snapshot: Snapshot) -> float | None:
         return sum(getattr(snapshot.paging, field) for field in fields) if snapshot.paging else None
@@ -137,7 +148,7 @@ def _pressure_metrics() -> list[Metric]:
         for line, who in (("some", "at least one task"), ("full", "all tasks at once")):
             name, wait = f"psi.{resource}.{line}", f"{who} waited for {resource}"
             text = f"share of time in which {who} waited for {resource}, from the totals of /proc/pressure/{resource}"
-            metrics.append(Metric(name, STALL, text, _of_pressure(resource, line, "total")))
+            metrics.append(Metric(name, STALL, text, _stalled(resource, line)))
             for average in ("avg10", "avg60", "avg300"):
                 text = f"share of the last {average[3:]} s in which {wait}, as the kernel averages it"
                 metrics.append(Metric(f"{name}.{average}", AVERAGE, text, _of_pressure(resource, line, average)))
