@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from okoomer.events.model import Limited, Paused, Resumed
+from okoomer.events.model import Eased, Limited, Paused, Resumed, Slowed
 from okoomer.guard.ladder import Ladder
 from okoomer.kernel.process import TICKS
 from okoomer.policy.engine import FIRED, QUIET, RuleVerdict, Verdict
@@ -15,7 +15,7 @@ from tests.unit.bodies import NEVER, Body, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from okoomer.facts import Process
+    from okoomer.facts import Cgroup, Process, Snapshot
     from okoomer.guard.act import Act
 
 E = TypeVar("E", bound=Record)
@@ -117,6 +117,70 @@ class Ceilings:
         return Limited(act.name, act.pids, act.user, act.cgroup, size, "RLIMIT_DATA")
 
 
+class Slow:
+    """A unit that is slowed down."""
+
+    def __init__(self, told: Slowed, since: float) -> None:
+        self.told = told
+        self.since = since
+        self.over = False
+        self.refused = ""
+        self.at_limit = True
+
+    def presses(self) -> bool:
+        return self.at_limit
+
+
+class Slowing:
+    """Whoever slows units down, as the ladder knows it.
+
+    Args:
+        why: Why nobody can be slowed down, if so.
+    """
+
+    def __init__(self, emit: Callable[[Record], None], why: str = "") -> None:
+        self._emit = emit
+        self.why = why
+        self.all: list[Slow] = []
+
+    @property
+    def slowed(self) -> Slowed | None:
+        return next((slow.told for slow in self.all if not slow.over), None)
+
+    def excused(self, snapshot: Snapshot) -> Snapshot:
+        return snapshot
+
+    def begin(
+        self,
+        rule: str,
+        name: str,
+        processes: list[Process],
+        cgroup: str,
+        inode: int,
+        user: int,
+        seconds: float,
+        cpu: float,
+        now: float,
+    ) -> Slow:
+        if self.why:
+            raise PermissionError(1, self.why)
+        assert self.slowed is None
+        pids = tuple(process.pid for process in processes)
+        slow = Slow(Slowed(rule, name, pids, user, cgroup, 100 << 20, cpu, seconds), now)
+        self.all.append(slow)
+        self._emit(slow.told)
+        return slow
+
+    def end(self, slow: Slow, why: str, now: float, here: bool = False) -> None:
+        if not slow.over:
+            slow.over = True
+            told = slow.told
+            self._emit(Eased(told.rule, told.name, told.pids, told.user, told.cgroup, now - slow.since, why))
+
+    def close(self) -> None:
+        pass
+
+
 class Scene:
     """A ladder on bodies of one user; time passes in hundredths of a second."""
 
@@ -129,6 +193,8 @@ class Scene:
         users: tuple[int, ...] = (USER,),
         born: tuple[int, ...] = (),
         able: bool = True,
+        slowed: str = "",
+        target: Cgroup | None = None,
     ) -> None:
         self.world = World(*(bodies or (Body(7, on_term=NEVER),)))
         self.events: list[Record] = []
@@ -136,7 +202,10 @@ class Scene:
         self.ladder = Ladder(self.world, self.events.append, Policy("p", rules, instead=instead))
         self.holds = Stands(self.world, self.events.append, able, born)
         self.limits = Ceilings()
+        self.slows = Slowing(self.events.append, slowed)
         self.ladder.asking.holds, self.ladder.asking.limit = self.holds, self.limits
+        self.ladder.asking.slows = self.slows
+        self.target = target
         self.states = [QUIET, FIRED]
         #: The cgroups for which the more urgent rule fires.
         self.about: tuple[str, ...] = ()
@@ -148,7 +217,16 @@ class Scene:
 
     def begin(self) -> None:
         self.ladder.begin(
-            1, "body", [*self.processes], FREED, BEFORE, self.world.now, need=NEED, why="it grows", renew=self.renewed
+            1,
+            "body",
+            [*self.processes],
+            FREED,
+            BEFORE,
+            self.world.now,
+            target=self.target,
+            need=NEED,
+            why="it grows",
+            renew=self.renewed,
         )
 
     def renewed(self) -> list[Process]:
@@ -157,7 +235,8 @@ class Scene:
     def until(self, time: float) -> Scene:
         while self.world.now < time - 1e-9:
             self.world.now = round(self.world.now + 0.01, 9)
-            states = zip("ab", self.states, (self.about, ()), strict=True)
+            own = (self.target.path,) if self.target and self.states[1] == FIRED else ()
+            states = zip("ab", self.states, (self.about, own), strict=True)
             rules = tuple(RuleVerdict(name, state, (), fired=about) for name, state, about in states)
             self.ladder.advance(self.world.now, self.available, Verdict(self.world.now, rules, None, (), 0.0))
         return self
@@ -182,5 +261,5 @@ class Scene:
     @property
     def done(self) -> bool:
         assert self.ladder.busy(self.world.now) or not any(body.held for body in self.world.bodies.values())
-        assert self.ladder.busy(self.world.now) or not self.holds.still
+        assert self.ladder.busy(self.world.now) or not (self.holds.still or self.slows.slowed)
         return not self.ladder.busy(self.world.now)

@@ -26,6 +26,11 @@ STEPS: dict[str, tuple[Record, str]] = {
         "resumed after 3.2 s: memory came back",
     ),
     "a ceiling": (model.Limited("make", (42,), 1000, "/a", 1 << 29, "memory.high"), "limited to 512 MiB"),
+    "a slowing down": (model.Slowed("low", "hog", (42,), 7, "/a", 1 << 30, 0.5, 30.0), "slowed down at 1.0 GiB"),
+    "its end": (
+        model.Eased("low", "hog", (42,), 7, "/a", 3.25, "its time is over"),
+        "slowed down no more after 3.2 s: its time is over",
+    ),
     "a question": (QUESTION, "asked for 20 s (question 7)"),
     "an answer": (model.Closed(7, "answered", "end", 1000), "the question is over: user 1000 answers end"),
     "no answer": (model.Closed(7, "late"), "the question is over: nobody has answered"),

@@ -37,11 +37,13 @@ def ring(tmp_path: Path) -> Iterator[Ring]:
 def test_it_names_who_is_paused_and_what_is_asked(tmp_path: Path, policy: Path, ring: Ring) -> None:
     guard = Guard(tmp_path)
     guard.paused, guard.questions = [[41, 5, "x\x1b[31m", 0, 1.5]], [asked(7)]
+    guard.more["slowed"] = [[43, "y\x1b", "/a"]]
     ended = okoomer("status", "--runtime-dir", tmp_path, "--policy", policy)
     told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
     guard.close()
     lines = ended.out.splitlines()
-    assert ended.code == 0 and "paused: x\\x1b[31m (pid 41)" in lines
+    assert ended.code == 0 and "paused: x\\x1b[31m (pid 41)" in lines and "slowed: y\\x1b (pid 43)" in lines
+    assert told["slowed"] == [{"pid": 43, "name": "y\x1b"}]
     assert [line for line in lines if line.startswith("asked:  question 7: make (pid 42 43) is paused; ")]
     assert told["paused"] == [{"pid": 41, "name": "x\x1b[31m"}]
     assert [one["question"] for one in told["questions"]] == [7]
@@ -86,9 +88,14 @@ def test_a_user_is_told_by_the_bus(tmp_path: Path, policy: Path, monkeypatch: py
         assert "asked:" not in okoomer("status", "--policy", policy).out, "nobody is there"
         courier = Okoomer(daemon.address)
         courier.questions = {7: question(until=time.time() + 90)}
-        courier.history = [json.dumps({"event": "paused", "name": "make", "pids": [42]})]
+        slowed = {"event": "slowed", "name": "slug", "pids": [43]}
+        courier.history = [json.dumps(one) for one in (slowed, {"event": "paused", "name": "make", "pids": [42]})]
         out = okoomer("status", "--policy", policy).out
         courier.close()
     finally:
         daemon.stop()
-    assert "paused: make (pid 42)\n" in out and "asked:  question 7: make (pid 42 43) is paused; " in out
+    assert (
+        "slowed: slug (pid 43)\n" in out
+        and "paused: make (pid 42)\n" in out
+        and "asked:  question 7: make (pid 42 43) is paused; " in out
+    )

@@ -109,6 +109,11 @@ def test_a_signal_that_reached_nobody_is_no_act(stage: Stage) -> None:
         (model.Resumed("hog", (42,), 7, "/system.slice/web.service", 3.0, "it was answered"), "resume", "low-memory"),
         (model.Limited("hog", (42,), 7, "/system.slice/web.service", 9, "memory.high"), "limit", "low-memory"),
         (
+            model.Slowed("low", "hog", (42,), 7, "/system.slice/web.service", 9, 0.0, 3.0),
+            "slow", "low-memory",
+        ),
+        (model.Eased("low", "hog", (42,), 7, "/system.slice/web.service", 3.0, "over"), "ease", "low-memory"),
+        (
             model.Run(1, "low", ("/bin/x",), 1.0, 42, "hog", 7, "/system.slice/web.service", "hog -x"),
             "run", "low-memory",
         ),

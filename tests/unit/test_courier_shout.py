@@ -57,6 +57,14 @@ WORDS: dict[str, tuple[Record, str]] = {
         model.Limited("hog", (42,), 7, "/a", 1 << 30, "x"),
         "hog (pid 42) can have 1.0 GiB of memory from now on",
     ),
+    "a slowing down": (
+        model.Slowed("low", "hog", (42,), 7, "/a", 1 << 30, 0.5, 30.0),
+        "hog (pid 42) is slowed down, for want of memory",
+    ),
+    "its end": (
+        model.Eased("low", "hog", (42,), 7, "/a", 3.25, "its time is over"),
+        "hog (pid 42) is slowed down no more",
+    ),
     "nobody to take": (
         model.Refused("low", "all are spared", ()),
         "Memory is short, but nobody's end would help: all are spared",

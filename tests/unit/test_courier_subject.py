@@ -154,6 +154,8 @@ def test_where_nobody_was_found_or_chosen_it_is_nobody() -> None:
         {"event": "paused", "by": "user 1000", "pids": [9], "lost": []},
         {"event": "resumed", "pids": [9]},
         {"event": "limited", "pids": [9], "bytes": 1},
+        {"event": "slowed", "rule": "early", "pids": [9], "bytes": 1},
+        {"event": "eased", "rule": "early", "pids": [9]},
     ],
 )
 def test_an_event_that_names_somebody_is_about_him(event: dict[str, Any]) -> None:

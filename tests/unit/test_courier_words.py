@@ -33,7 +33,9 @@ EVENTS: list[Record] = [
     ),
     model.Closed(7, "answered", "end", 7), model.Paused("rule low", "hog", (42,), 7, "/a", True),
     model.Resumed("hog", (42,), 7, "/a", 3.0, "memory came back"),
-    model.Limited("hog", (42,), 7, "/a", 1 << 30, "memory.high"), model.Level(100, 1 << 20, 3.0, ("low",)),
+    model.Limited("hog", (42,), 7, "/a", 1 << 30, "memory.high"),
+    model.Slowed("low", "hog", (42,), 7, "/a", 1 << 30, 0.5, 30.0),
+    model.Eased("low", "hog", (42,), 7, "/a", 3.25, "its time is over"), model.Level(100, 1 << 20, 3.0, ("low",)),
 ]  # fmt: skip
 
 

@@ -382,3 +382,16 @@ def test_what_says_nothing_is_not_shown(scene: Scene, signature: str, words: tup
     while scene.bus.asked:
         scene.bus.answer("u", 0)
     assert not scene.screen.notes
+
+
+def test_who_is_slowed_down_is_told_quietly_and_of_its_end_where_that_is_on_the_screen(scene: Scene) -> None:
+    slowed = {"event": "slowed", "rule": "low", "name": "make", "pids": [42], "user": ME}
+    scene.tell("Acted", **slowed | {"user": OTHER})
+    scene.tell("Acted", **slowed | {"event": "eased", "seconds": 3.0})
+    assert not scene.screen.notes
+    scene.tell("Acted", **slowed)
+    [note] = scene.screen.notes.values()
+    assert note.summary == "make is slowed down" and not note.actions
+    scene.tell("Acted", **slowed | {"event": "eased", "seconds": 3.0})
+    [note] = scene.screen.notes.values()
+    assert (note.summary, note.body) == ("make is slowed down no more", "It was for 3 s.")

@@ -141,6 +141,12 @@ def test_without_buttons_the_command_is_named() -> None:
             {},
             ("hog is limited", "It gets no more than 512 MiB of memory."),
         ),
+        (
+            {"event": "slowed", "name": "hog"},
+            {"reason": "forecast"},
+            ("hog is slowed down", "Memory was about to run out."),
+        ),
+        ({"event": "eased", "name": "hog", "seconds": 3.2}, {}, ("hog is slowed down no more", "It was for 3 s.")),
         ({"event": "recovered"}, {"name": "hog"}, ("Memory came back", "hog goes on.")),
         ({"event": "recovered"}, {}, ("Memory came back", "")),
         ({"event": "level"}, {}, ("", "")),

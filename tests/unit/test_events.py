@@ -179,6 +179,8 @@ def test_a_hostile_name_cannot_begin_a_line_of_its_own(name: str) -> None:
         model.Paused("rule r", name, (4,), 0, "/", False),
         model.Resumed(name, (4,), 0, "/", 1.0, "why"),
         model.Limited(name, (4,), 0, "/", 1, "memory.high"),
+        model.Slowed("low", name, (4,), 0, "/", 1, 0.0, 1.0),
+        model.Eased("low", name, (4,), 0, "/", 1.0, name),
         model.Run(1, "low", ("/bin/x", name), 0.2, 4, "hog", 0, "/", ""),
         model.Run(1, "low", ("/bin/x",), 0.2, 4, name, 0, "/", ""),
     ):
@@ -242,6 +244,18 @@ def test_what_is_no_event_has_no_sentence() -> None:
         (
             model.Limited("hog", (4,), 7, "/a", 2 * GIB, "memory.high"),
             "hog (pid 4) gets no more than 2.0 GiB (memory.high)",
+        ),
+        (
+            model.Slowed("low", "hog", (4,), 7, "/a", 2 * GIB, 0.0, 30.0),
+            "hog (pid 4) is slowed down at 2.0 GiB for 30.0 s",
+        ),
+        (
+            model.Slowed("low", "hog", (4,), 7, "/a", 2 * GIB, 0.5, 30.0),
+            "hog (pid 4) is slowed down at 2.0 GiB and 50% of a processor for 30.0 s",
+        ),
+        (
+            model.Eased("low", "hog", (4,), 7, "/a", 2.5, "its time is over"),
+            "hog (pid 4) is slowed down no more after 2.5 s: its time is over",
         ),
         (
             model.Report(24 * GIB, 23 * GIB, 0, 2 * GIB, GIB),

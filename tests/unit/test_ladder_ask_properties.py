@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from okoomer.events import model
-from okoomer.events.model import Closed, Paused, Question
+from okoomer.events.model import Closed, Eased, Paused, Question, Slowed
 from okoomer.guard.asking import asks
 from okoomer.guard.ladder import LONG_PATIENCE, PATIENCE, SETTLE, Ladder
 from okoomer.guard.question import OK
@@ -14,7 +14,7 @@ from okoomer.policy.engine import FIRED, HOLDING, QUIET, RuleVerdict, Verdict
 from okoomer.policy.model import Comparison, Policy, Rule, Step
 from okoomer.record import replace
 from tests.unit.bodies import NEVER, Body, World
-from tests.unit.stands import Ceilings, Stands
+from tests.unit.stands import Ceilings, Slowing, Stands
 from tests.unit.strategies import cases
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ USERS = (0, 1000, 1001)
 
 def some_steps(random: Random) -> tuple[Step, ...]:
     soft = [Step("warn"), Step("pause", 0.5), Step("ask", 2.0), Step("ask", 0.3), Step("run", 0.2, ("/bin/x",))]
+    soft.append(Step("slow", random.choice((0.2, 1.0))))
     return (*random.sample(soft, random.randrange(4)), *random.choice(ENDS))
 
 
@@ -56,6 +57,9 @@ class Night:
         self.limits = Ceilings(random.random() < 0.8)
         if random.random() < 0.9:
             self.ladder.asking.holds, self.ladder.asking.limit = self.holds, self.limits
+        self.slows = Slowing(self.tell, random.choice(("", "", "", "it cannot be")))
+        self.ladder.asking.slows = self.slows
+        self.slowed = self.eased = 0
         self.rules = rules
         self.open: Question | None = None
         self.closed: set[int] = set()
@@ -67,7 +71,7 @@ class Night:
         if isinstance(event, Question):
             assert event.question not in self.closed
             assert self.open is None or (self.open.question == event.question and self.open.paused != event.paused)
-            assert event.then in ("pause", "ask", "term", "kill")
+            assert event.then in ("slow", "pause", "ask", "term", "kill")
             self.open = event
         elif isinstance(event, Closed):
             assert self.open and event.question == self.open.question
@@ -75,6 +79,8 @@ class Night:
             self.open = None
         elif isinstance(event, Paused):
             self.paused += 1
+        self.slowed += isinstance(event, Slowed)
+        self.eased += isinstance(event, Eased)
 
     def begin(self) -> None:
         pids = self.random.sample(sorted(self.world.bodies), self.random.randint(1, 3))
@@ -99,7 +105,10 @@ class Night:
 
     def at_once(self, rule: Rule) -> bool:
         """Whether the first step by which a rule takes an act over is one that ends."""
-        return next(step.kind for step in rule.steps if step.kind in ("pause", "term", "kill")) != "pause"
+        return next(step.kind for step in rule.steps if step.kind in ("slow", "pause", "term", "kill")) not in (
+            "slow",
+            "pause",
+        )
 
     def answer(self) -> None:
         number = self.random.choice((self.open.question if self.open else 0, 1, 2, 3))
@@ -116,6 +125,9 @@ class Night:
     def check(self) -> None:
         assert bool(self.open) == bool(self.ladder.questions())
         assert self.paused == len(self.holds.ends) + len(self.holds.still)
+        assert self.slowed == self.eased + bool(self.slows.slowed)
+        act = self.ladder._act
+        assert not self.slows.slowed or (act and act.slow and not act.slow.over and not act.asked_to_end)
         if not self.ladder.busy(self.world.now):
             assert self.open is None and not self.holds.still
             assert not any(body.held for body in self.world.bodies.values())
@@ -134,6 +146,9 @@ class Night:
                 self.begin()
             elif self.random.random() < 0.3:
                 self.answer()
+            elif self.slows.slowed and self.random.random() < 0.05:
+                self.slows.all[-1].refused = "memory.high: Invalid argument"
+                self.advance()
             elif self.holds.still and self.random.random() < 0.1:
                 self.holds.resume(self.holds.still[0], "another hand", self.world.now)
                 self.advance()
@@ -160,4 +175,4 @@ def test_the_nights_have_all_that_they_are_about() -> None:
         night.run()
         seen.update(night.seen)
     ends = {model.ANSWERED, model.LATE, model.OVER, model.URGENT, model.GONE, model.STOPPED}
-    assert seen >= {*ends, "Paused", "Question", "Limited", "Resumed", "Died", "Stuck", "Recovered"}
+    assert seen >= {*ends, "Paused", "Question", "Limited", "Resumed", "Slowed", "Eased", "Died", "Stuck", "Recovered"}

@@ -219,7 +219,6 @@ FILES = [
     (SCOPED + "steps = ['shrink 1% 2s 3s']", 5, 24, "3s", "expected shrink and an amount and a duration"),
     (SCOPED + "steps = ['prekill', 'kill']", 5, 11, "prekill", "a step without a duration"),
     (SCOPED + "steps = ['prekill 5s']", 5, 11, "prekill 5s", "expected one of term, oom, kill after it"),
-    (SCOPED + "steps = ['slow 5s']", 5, 11, "slow", "this version does not have the step"),
     (SCOPED + "spare = ['tag:a(']", 5, 16, "(", "missing ), unterminated subpattern"),
 ]
 

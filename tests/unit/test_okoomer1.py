@@ -104,6 +104,15 @@ TOLD: dict[str, tuple[tuple[Record, ...], list[str]]] = {
         (VICTIM, model.Paused("rule low", "hog", (42,), 7, "/a", False), model.Recovered("low", False)),
         ["Acting", "Acted", "Acted"],
     ),
+    "a slowing down that was enough": (
+        (
+            VICTIM,
+            model.Slowed("low", "hog", (42,), 7, "/a", 1 << 30, 0.5, 30.0),
+            model.Eased("low", "hog", (42,), 7, "/a", 3.25, "its time is over"),
+            model.Recovered("low", False),
+        ),
+        ["Acting", "Acted", "Acted", "Acted"],
+    ),
     "whoever would not die": ((model.Stuck("low", "hog", (42,), 9.0, "it sleeps in the kernel"),), ["Acted"]),
     "nobody to take": ((model.Refused("low", "all are spared", ()),), ["Acted"]),
     "a person's pause": (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from okoomer.events.model import END, LIMIT, RESUME, Question
+from okoomer.events.model import END, LIMIT, RESUME, Question, Slowed
 from okoomer.facts import Memory, Pressure, Process, Snapshot, Stall, Swap
 from okoomer.guard import state as module
 from okoomer.guard.state import AGE, ROOM, TOLD_PIDS, state
@@ -44,17 +44,24 @@ class Standing:
 
 
 def guard(
-    *questions: tuple[Question, float], holds: Standing | None = None, snapshot: Snapshot = SNAPSHOT, **more: Any
+    *questions: tuple[Question, float],
+    holds: Standing | None = None,
+    slowed: Slowed | None = None,
+    snapshot: Snapshot = SNAPSHOT,
+    **more: Any,
 ) -> Any:
-    ladder = SimpleNamespace(questions=lambda: list(questions), holds=holds)
+    asking = SimpleNamespace(slowed=slowed)
+    ladder = SimpleNamespace(questions=lambda: list(questions), holds=holds, asking=asking)
     known = {"latest": lambda age: snapshot, "left": lambda: None, "level": 0, "cycles": 4, "turns": None} | more
     known = {"outlook": SimpleNamespace(primes=None)} | known
     return SimpleNamespace(ladder=ladder, **known)
 
 
-def test_who_waits_for_his_turn_is_told_with_why() -> None:
+def test_who_waits_for_his_turn_is_told_with_why_and_who_is_slowed_down() -> None:
     waits = SimpleNamespace(listing=lambda now: [(7, "cc1", 3.0, "make has more than fits")])
-    found = json.loads(state(guard(holds=Standing((7, 99, "cc1", 1000, 3.0)), turns=waits)))
+    slow = Slowed("low", "hog", (9, 10), 1000, "/a/hog.scope", GIB, 0.0, 30.0)
+    found = json.loads(state(guard(holds=Standing((7, 99, "cc1", 1000, 3.0)), turns=waits, slowed=slow)))
+    assert found["slowed"] == [[9, "hog", "/a/hog.scope"]]
     assert (found["paused"], found["turns"]) == ([[7, 99, "cc1", 1000, 3.0]], [[7, "make has more than fits"]])
 
 
@@ -117,7 +124,8 @@ def test_whatever_there_is_it_is_one_packet_of_json_in_ascii(random: Random) -> 
     )
     held = tuple((random.randrange(2**22), random.randrange(2**40), text(300), 2**32 - 2, 1e6) for _ in range(64))
     questions = [(question, 1e5)] * random.randrange(2)
-    said = state(guard(*questions, holds=Standing(*held[: random.randrange(65)])))
+    slow = Slowed("low", text(500), (9,), 0, text(3000), 1, 0.0, 1.0) if random.random() < 0.5 else None
+    said = state(guard(*questions, holds=Standing(*held[: random.randrange(65)]), slowed=slow))
     assert len(said) <= ROOM and said.isascii() and said.isprintable()
     found = json.loads(said)
     assert len(found["questions"]) == len(questions)

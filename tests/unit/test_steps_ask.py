@@ -6,7 +6,7 @@ import pytest
 
 from okoomer.cli.decide import steps as written
 from okoomer.policy.language import PolicyError, parse
-from okoomer.policy.model import Step
+from okoomer.policy.model import Amount, Step
 from okoomer.policy.words import describe
 from okoomer.policy.write import text_of
 
@@ -17,6 +17,17 @@ LADDER = RULE + 'steps = ["pause 10s", "ask 20s", "term 5s", "kill"]\n'
 @pytest.mark.parametrize(
     ("steps", "column", "marked", "said"),
     [
+        ("'slow', 'kill'", 11, "slow", "a step without a duration: 'slow'; expected for how long, such as slow 30s"),
+        ("'slow 30'", 16, "30", "a number without a unit"),
+        ("'slow 30s 50%'", 20, "50%", "too much for a step: '50%'; expected slow and a duration, or slow 30s cpu 50%"),
+        ("'slow 30s cpu'", 11, "slow 30s cpu", "a step without a share of a processor"),
+        ("'slow 30s cpu 0%'", 24, "0%", "no processor at all: '0%'; expected more than 0%"),
+        ("'slow 30s cpu 200%'", 24, "200%", "more than all there is: '200%'; expected at most 100%"),
+        ("'slow 30s cpu 5MiB'", 25, "MiB", "unknown unit"),
+        ("'slow 30s cpu 5% 6s'", 27, "6s", "expected slow and a duration and cpu and a share of one processor"),
+        ("'slow 30s', 'oom'", 11, "slow 30s", "slow before oom, where the kernel chooses somebody else"),
+        ("'kill', 'slow 5s'", 19, "slow 5s", "a step after kill"),
+        ("'slwo 5s'", 11, "slwo", "did you mean slow?"),
         ("'pause', 'kill'", 11, "pause", "a step without a duration: 'pause'; expected how long to stand still"),
         ("'ask', 'kill'", 11, "ask", "a step without a duration: 'ask'; expected how long to wait for an answer"),
         ("'ask 20', 'kill'", 15, "20", "a number without a unit"),
@@ -50,6 +61,9 @@ def test_what_is_no_question_or_pause_is_refused_at_its_place(steps: str, column
         ("group", "'ask 1min', 'term 5s', 'oom'"),
         ("auto", "'ask 20s', 'oom'"),
         ("cgroup", "'pause 500ms', 'oom'"),
+        ("auto", "'slow 30s'"),
+        ("family", "'warn', 'slow 1min cpu 50%'"),
+        ("cgroup", "'slow 500ms cpu 12.5%', 'pause 1s', 'ask 20s', 'oom'"),
         ("family", "'warn', 'run 1s: /bin/true', 'ask 1h', 'prekill 5s', 'kill'"),
     ],
 )
@@ -71,3 +85,14 @@ def test_a_person_reads_what_they_do() -> None:
         "  It has the chosen stand still for 10 s, then asks whose it is what is to become of it and waits up to 20 s, "
         "then asks the chosen to end (SIGTERM) and waits up to 5 s, then kills the chosen (SIGKILL)."
     ) in describe(parse(LADDER, "p.toml"))
+
+
+def test_a_person_reads_how_somebody_is_slowed() -> None:
+    policy = parse(RULE + "steps = ['slow 30s', 'slow 1min cpu 50%']", "p.toml")
+    [rule] = policy.rules
+    assert rule.steps == (Step("slow", 30.0), Step("slow", 60.0, amount=Amount(0.5, True)))
+    assert written(rule) == ["slow 30s", "slow 60s cpu 50%"]
+    assert (
+        "  It slows the chosen down at what it holds for 30 s, then slows the chosen down at what it holds, "
+        "with 50 % of one processor for 1 min."
+    ) in describe(policy)

@@ -62,6 +62,14 @@ class Bus:
         """Who is first for the kernel's own killer, too: that is not told on the bus."""
         return None
 
+    def slowed(self) -> list[tuple[int, str]]:
+        """Who is slowed down, as far as okoomer remembers."""
+        (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))
+        told = (event for event in map(json.loads, lines) if event["event"] in ("slowed", "eased"))
+        latest: dict[str, Any] = next(told, {})  # the latest is first
+        pids = latest.get("pids") if latest.get("event") == "slowed" else None
+        return [(int(pids[0]), str(latest.get("name", "")))] if pids else []
+
     def paused(self) -> list[tuple[int, int, str]]:
         """Who stands still as far as okoomer remembers."""
         (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))

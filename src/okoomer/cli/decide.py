@@ -174,10 +174,12 @@ def steps(rule: Rule) -> list[str]:
 
 
 def _behind(step: Step) -> Iterable[str]:
-    if step.amount:
+    if step.amount and step.kind != "slow":
         yield write.share(step.amount.value) if step.amount.share else write.size(step.amount.value)
     if step.seconds:
         yield f"{step.seconds:g}s"
+    if step.amount and step.kind == "slow":
+        yield f"cpu {write.share(step.amount.value)}"
 
 
 def in_words(decision: Decision) -> Iterable[str]:

@@ -59,6 +59,10 @@ class Door:
         """Who stands still: pid, start time in ticks, and name."""
         return [(pid, start, str(name)) for pid, start, name, *_ in self._state()["paused"]]
 
+    def slowed(self) -> list[tuple[int, str]]:
+        """Who is slowed down: pid and name."""
+        return [(pid, str(name)) for pid, name, *_ in self._state().get("slowed", ())]
+
     def turns(self) -> dict[int, tuple[float, str]]:
         """Of those who stand still, by pid, who waits for his turn: for so many seconds, and why."""
         state = self._state()

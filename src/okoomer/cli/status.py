@@ -48,12 +48,13 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     time.sleep(1.0)
     snapshot = sense.snapshot()
     decision = decider.decide(LIVE, snapshot, always=True)
-    paused, waits, primed, questions, unknown = standing(runtime_dir, directory)
+    paused, slowed, waits, primed, questions, unknown = standing(runtime_dir, directory)
     if as_json:
         seen = json.loads(to_json(snapshot))
         answer = {"guard": pid, "policy": source, "snapshot": seen, "now": decide.as_json(decision)}
         told = {
             "paused": [{"pid": one, "name": name} for one, _, name in paused],
+            "slowed": [{"pid": one, "name": name} for one, name in slowed],
             "primed": {"pid": primed[0], "name": primed[1]} if primed else None,
             "questions": questions,
         }
@@ -72,6 +73,8 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo("swap:   none")
         for one, _, name in paused:
             click.echo(f"paused: {harmless(name)} (pid {one}){waits.get(one, '')}")
+        for one, name in slowed:
+            click.echo(f"slowed: {harmless(name)} (pid {one})")
         if primed:
             click.echo(f"primed: {harmless(primed[1])} (pid {primed[0]}), first for the kernel's own killer, too")
         for asked in questions:
@@ -85,9 +88,16 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
 
 def standing(
     runtime_dir: str | None, directory: str
-) -> tuple[list[tuple[int, int, str]], dict[int, str], tuple[int, str] | None, list[dict[str, Any]], str]:
-    """Who is paused, why those wait who wait for their turn, in words by pid, who is primed, and what is asked, as
-    reach.Guard has it; and why that is not known, "" if it is.
+) -> tuple[
+    list[tuple[int, int, str]],
+    list[tuple[int, str]],
+    dict[int, str],
+    tuple[int, str] | None,
+    list[dict[str, Any]],
+    str,
+]:
+    """Who is paused, who is slowed down, why those wait who wait for their turn, in words by pid, who is primed, and
+    what is asked, as reach.Guard has it; and why that is not known, "" if it is.
 
     Args:
         runtime_dir: The directory that was named.
@@ -97,14 +107,14 @@ def standing(
     try:
         to = reached(runtime_dir, directory)
         if to is None:
-            return [], {}, None, [], ""
+            return [], [], {}, None, [], ""
         waits = {
             pid: f", waits for its turn for {seconds:.0f} s: {harmless(why)}"
             for pid, (seconds, why) in to.turns().items()
         }
-        return to.paused(), waits, to.primed(), to.questions(), ""
+        return to.paused(), to.slowed(), waits, to.primed(), to.questions(), ""
     except CannotHere as error:
-        return [], {}, None, [], error.format_message()
+        return [], [], {}, None, [], error.format_message()
     finally:
         if to:
             to.close()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME, PATH = "org.okoomer.Okoomer1", "/org/okoomer/Okoomer1"
 #: Events that are told with the signal Acted.
-ACTED = ("died", "stuck", "refused", "paused", "resumed", "limited", "recovered")
+ACTED = ("died", "stuck", "refused", "paused", "resumed", "limited", "slowed", "eased", "recovered")
 #: What the guard's status is as an error.
 ERRORS = {
     "none": "NoQuestion", "denied": "NotYours", "refused": "Refused", "busy": "Busy", "bad": "BadAnswer",
@@ -128,7 +128,7 @@ class Okoomer1:
             self._closed(event)
         elif name in ACTED and (name != "recovered" or self._did(event)):
             self._emit("Acted", "a{sv}", details(event))
-        if name in ("signalled", "paused"):
+        if name in ("signalled", "paused", "slowed"):
             self._done.add(str(event.get("rule") or event.get("by", "")).removeprefix(BY_RULE))
 
     def lost(self, now: float) -> None:

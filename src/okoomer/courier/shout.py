@@ -141,6 +141,10 @@ def words(event: dict[str, Any]) -> str:
         return f"{who} goes on after {event['seconds']:.0f} s"
     if what == "limited":
         return f"{who} can have {size(event['bytes'])} of memory from now on"
+    if what == "slowed":
+        return f"{who} is slowed down, for want of memory"
+    if what == "eased":
+        return f"{who} is slowed down no more"
     if what == "refused":
         return f"Memory is short, but nobody's end would help: {harmless(event['why'])}"
     if what == "kernelkilled":

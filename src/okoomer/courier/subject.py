@@ -40,7 +40,7 @@ class Subject(Record):
 
 NOBODY = Subject()
 #: Events that name somebody themselves.
-NAMING = ("warned", "question", "paused", "resumed", "limited")
+NAMING = ("warned", "question", "paused", "resumed", "limited", "slowed", "eased")
 
 
 def _named(event: dict[str, Any]) -> Subject:

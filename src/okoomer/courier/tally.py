@@ -36,6 +36,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 #: What counts as an act beside signals.
 ACTS = {
     "warned": "warn", "shrunk": "shrink", "run": "run", "paused": "pause", "resumed": "resume", "limited": "limit",
+    "slowed": "slow", "eased": "ease",
 }  # fmt: skip
 SIGNALS = {"SIGTERM": "term", "SIGKILL": "kill", BY_KERNEL: "oom", BY_LIMIT: "oom"}
 #: How a question can end: by an answer, or as it is closed.

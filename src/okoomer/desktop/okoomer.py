@@ -150,6 +150,9 @@ class Okoomer:
         elif event == "recovered":
             if self._screen.shows(_of_act(details)):
                 self._passing(_of_act(details), texts.result(details, acting))
+        elif event in ("slowed", "eased") and self._is_mine(user):
+            if event == "slowed" or self._screen.shows(_of_act(details)):
+                self._passing(_of_act(details), texts.result(details, acting))
         elif event in ("paused", "resumed", "limited") and self._is_mine(user):
             self._stood_still(details)
 

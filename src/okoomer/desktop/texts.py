@@ -190,6 +190,10 @@ def result(details: Mapping[str, Any], acting: Mapping[str, Any], known: bool = 
     if event == "limited":
         ceiling = number(details, "bytes")
         return f"{name} is limited", f"It gets no more than {size(ceiling)} of memory." if ceiling else ""
+    if event == "slowed":
+        return f"{name} is slowed down", sentence(reason)
+    if event == "eased":
+        return f"{name} is slowed down no more", f"It was for {span(stood)}." if stood else ""
     if event == "recovered":
         name = called(acting, known)
         return "Memory came back", f"{name} goes on." if name else ""

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 #: Events that begin an act, and those that tell what came of it.
 ACTS = ("chosen", "refused")
-CAME = ("signalled", "died", "stuck", "recovered", "paused", "resumed", "limited", "question", "closed")
+CAME = (
+    "signalled", "died", "stuck", "recovered", "paused", "resumed", "limited", "slowed", "eased",
+    "question", "closed",
+)  # fmt: skip
 #: A reason for which nobody's size was compared (policy.reason.OWNERLESS).
 _OWNERLESS = "ownerless-memory"
 
@@ -87,6 +90,10 @@ def _step(event: dict[str, Any]) -> str:
         return f"resumed after {event['seconds']:.1f} s: {harmless(event['why'])}"
     if what == "limited":
         return f"limited to {size(event['bytes'])}"
+    if what == "slowed":
+        return f"slowed down at {size(event['bytes'])}"
+    if what == "eased":
+        return f"slowed down no more after {event['seconds']:.1f} s: {harmless(event['why'])}"
     if what == "question":
         return f"asked for {event['seconds']:.0f} s (question {event['question']})"
     if what == "closed":

@@ -157,6 +157,33 @@ class Limited(Record):
     means: str
 
 
+class Slowed(Record):
+    """A rule's step `slow`: a cgroup, which is a unit or all of one, gets no more than `bytes` without being held up
+    (memory.high) from now on, and no more than `cpu` of one processor (cpu.max; 0 is as much as before); `seconds` is
+    for how long at least."""
+
+    rule: str
+    name: str
+    pids: tuple[int, ...]
+    user: int
+    cgroup: str
+    bytes: int
+    cpu: float
+    seconds: float
+
+
+class Eased(Record):
+    """Who was slowed has its own limits again, after so many seconds; `why` in words."""
+
+    rule: str
+    name: str
+    pids: tuple[int, ...]
+    user: int
+    cgroup: str
+    seconds: float
+    why: str
+
+
 class Ranked(Record):
     """One line of a ranking."""
 
@@ -349,7 +376,8 @@ class Late(Record):
 EVENTS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
-        Started, Stopped, RuleChanged, Warned, Level, Question, Closed, Paused, Resumed, Limited, Chosen, Refused,
-        Recovered, Signalled, Died, Stuck, Shrunk, Primed, Trouble, Changed, KernelKilled, Report, Run, Ran, Late,
+        Started, Stopped, RuleChanged, Warned, Level, Question, Closed, Paused, Resumed, Limited, Slowed, Eased,
+        Chosen, Refused, Recovered, Signalled, Died, Stuck, Shrunk, Primed, Trouble, Changed, KernelKilled, Report, Run,
+        Ran, Late,
     )
 }  # fmt: skip

@@ -187,6 +187,14 @@ def sentence(event: Record) -> tuple[int, str]:
         return model.NOTICE, (
             f"{harmless(e.name)} ({some_pids(e.pids)}) gets no more than {size(e.bytes)} ({harmless(e.means)})"
         )
+    if kind is model.Slowed:
+        cpu = f" and {e.cpu:.0%} of a processor" if e.cpu else ""
+        return model.WARNING, (
+            f"{harmless(e.name)} ({some_pids(e.pids)}) is slowed down at {size(e.bytes)}{cpu} for {e.seconds:.1f} s"
+        )
+    if kind is model.Eased:
+        who = f"{harmless(e.name)} ({some_pids(e.pids)})"
+        return model.NOTICE, f"{who} is slowed down no more after {e.seconds:.1f} s: {harmless(e.why)}"
     if kind is model.Chosen:
         done = "would take" if e.dry_run else "takes"
         where = f" in {harmless(e.target)}" if e.target else ""

@@ -7,6 +7,7 @@ from okoomer.events.model import PAUSE, RESUME
 _WORDS = {
     RESUME: "goes on",
     PAUSE: "is paused",
+    "slow": "is slowed down",
     "ask": "is asked about again",
     "term": "is told to end",
     "oom": "is ended",

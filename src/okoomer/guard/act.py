@@ -24,6 +24,14 @@ if TYPE_CHECKING:
         def pidfds(self) -> list[int]: ...
         def close(self) -> None: ...
 
+    class Slow(Protocol):
+        """A unit that is slowed down until that is over (see guard.slow)."""
+
+        over: bool
+        refused: str
+
+        def presses(self) -> bool: ...
+
     class Held(Protocol):
         """A unit that stands still until that is over (see guard.hold): pids, each with its start in clock ticks."""
 
@@ -32,7 +40,9 @@ if TYPE_CHECKING:
 
 
 #: How strong a step is: a more urgent rule takes an act over at its first stronger step.
-STRENGTH = {"warn": 0, "shrink": 0, "run": 0, "prekill": 0, "pause": 1, "ask": 1, "term": 2, "oom": 3, "kill": 3}
+STRENGTH = {
+    "warn": 0, "shrink": 0, "run": 0, "prekill": 0, "slow": 1, "pause": 1, "ask": 1, "term": 2, "oom": 3, "kill": 3,
+}  # fmt: skip
 #: Of more processes of a cgroup than this not each is told.
 TOLD = 1024
 
@@ -75,6 +85,8 @@ class Act:
         self.renew = renew
         #: It stands still.
         self.hold: Held | None = None
+        #: It is slowed down.
+        self.slow: Slow | None = None
         #: Somebody has answered that it is to end: then it ends, also if the rule does not hold any more.
         self.insisted = False
         #: More urgent rules, and for which cgroup, that had fired when it began.
@@ -105,6 +117,11 @@ class Act:
     def needed(self) -> bool:
         """Whether what its unit holds is still needed, where that is to be seen from the bytes available."""
         return self.target is None and self.room < self.wanted
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it stands still or is slowed down, so that it does not show any more what it did."""
+        return self.hold is not None or self.slow is not None
 
     @property
     def asked_to_end(self) -> bool:

@@ -1,8 +1,9 @@
-"""Pausing the unit of an act, asking what is to become of it, and doing what is answered, up to where it ends."""
+"""Slowing the unit of an act down, pausing it, asking what is to become of it, and doing what is answered, up to where
+it ends."""
 
 from __future__ import annotations
 
-from okoomer.events.model import ANSWERED, BY_USER, END, LIMIT, PAUSE, RESUME
+from okoomer.events.model import ANSWERED, BY_RULE, BY_USER, END, LIMIT, PAUSE, RESUME, Trouble
 from okoomer.guard.act import STRENGTH
 from okoomer.guard.passed import PassedOver
 from okoomer.guard.question import DENIED, OK, REFUSED, Questions
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
-    from okoomer.events.model import Limited
-    from okoomer.facts import Process
-    from okoomer.guard.act import Act, Held
+    from okoomer.events.model import Limited, Slowed
+    from okoomer.facts import Process, Snapshot
+    from okoomer.guard.act import Act, Held, Slow
     from okoomer.guard.reach import Reach
-    from okoomer.policy.model import Rule
+    from okoomer.policy.engine import Verdict
+    from okoomer.policy.model import Policy, Rule, Step
     from okoomer.record import Record
 
     class Holds(Protocol):
@@ -33,6 +35,28 @@ if TYPE_CHECKING:
         def prune(self, now: float) -> None: ...
         def listing(self, now: float) -> Iterable[tuple[int, int, str, int, float]]: ...
         def close(self, why: str, now: float) -> None: ...
+
+    class Slows(Protocol):
+        """Whoever can slow units down (see guard.slow)."""
+
+        @property
+        def slowed(self) -> Slowed | None: ...
+        @property
+        def excused(self) -> Callable[[Snapshot], Snapshot]: ...
+        def begin(
+            self,
+            rule: str,
+            name: str,
+            processes: list[Process],
+            cgroup: str,
+            inode: int,
+            user: int,
+            seconds: float,
+            cpu: float,
+            now: float,
+        ) -> Slow: ...
+        def end(self, slow: Any, why: str, now: float, here: bool = False) -> None: ...
+        def close(self) -> None: ...
 
 
 #: Seconds for which a unit that somebody wants to keep is passed over by rules that ask.
@@ -52,6 +76,10 @@ class Asking:
         self._emit = emit
         #: None where nobody can be paused.
         self.holds: Holds | None = None
+        #: None where nobody can be slowed down.
+        self.slows: Slows | None = None
+        #: Makes those who can, as soon as a policy wants it.
+        self.slowing: Callable[[], Slows] | None = None
         #: The bytes that the unit of an act holds now.
         self.weigh: Callable[[Act], int] = weighed
         #: Whether a user has a say over the unit of an act as it is now.
@@ -72,6 +100,70 @@ class Asking:
         self.says = lambda act, user: all_of(proc, act, user)
         self.limit = lambda act, size: limit(proc, act.name, act.processes, act.cgroup, act.inode, act.user, size)
 
+    def adopt(self, policy: Policy) -> None:
+        """Loads what a policy wants that others do not: an emergency is no time to load it."""
+        if self.slows is None and self.slowing and slows(policy):
+            self.slows = self.slowing()
+
+    @property
+    def slowed(self) -> Slowed | None:
+        """Who is slowed down now."""
+        return self.slows.slowed if self.slows else None
+
+    def excuse(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot, with what is excused of its stall (see guard.excused)."""
+        return self.slows.excused(snapshot) if self.slows else snapshot
+
+    def hold_up(self, act: Act, step: Step, now: float) -> bool:
+        """Begins what a step does to a unit that is to live: slow, pause or ask. False if it cannot be done."""
+        if step.kind == "slow":
+            return self.slow(act, step, now)
+        return step.kind == "ask" or self.pause(act, BY_RULE + act.rule.name, now)
+
+    def well(self, act: Act, verdict: Verdict) -> bool:
+        """Whether a step that holds a unit up is over before its time, since all is well again."""
+        if act.asked_to_end or act.needed() or act.holds(verdict):
+            return False
+        if self.questions.open:
+            return act.target is None
+        # A cgroup's own readings say little of it as long as it is at the limit that slows it down.
+        return act.slow is not None and act.hold is None and not (act.target and act.slow.presses())
+
+    def late(self, act: Act, now: float) -> None:
+        """The last step was one of these, and its time is over."""
+        if asks(act.rule):
+            self.keep(act, now)
+
+    # --- slowing ------------------------------------------------------------------------------------------------
+
+    def slow(self, act: Act, step: Step, now: float) -> bool:
+        """Slows the unit of an act down. False if that cannot be, which is told with the reason."""
+        if self.slows is None:
+            return False
+        self.ease(act, "it is slowed down anew", now, here=True)
+        try:
+            act.slow = self.slows.begin(
+                act.rule.name,
+                act.name,
+                act.processes,
+                act.cgroup,
+                act.inode,
+                act.user,
+                step.seconds,
+                step.amount.value if step.amount else 0.0,
+                now,
+            )
+        except OSError as error:
+            why = error.strerror or "it cannot be"
+            self._emit(Trouble(f"rule {act.rule.name}: {act.name} is not slowed down: {why}"))
+        return act.slow is not None
+
+    def ease(self, act: Act, why: str, now: float, here: bool = False) -> None:
+        """Slows the unit of an act down no more, if it does; `here` as guard.slow has it."""
+        if act.slow and self.slows:
+            slow, act.slow = act.slow, None
+            self.slows.end(slow, why, now, here)
+
     # --- pausing ------------------------------------------------------------------------------------------------
 
     def pause(self, act: Act, by: str, now: float) -> bool:
@@ -83,21 +175,27 @@ class Asking:
                 act.processes += _new(act, held.members)
         return act.hold is not None
 
-    def look(self, act: Act) -> None:
-        """Whether the unit still stands still: somebody may have let it run again."""
+    def look(self, act: Act, now: float) -> None:
+        """Whether the unit still stands still or is slowed down: somebody may have let it run again, or the kernel may
+        have refused it."""
+        if act.slow and act.slow.refused:
+            self.ease(act, f"it cannot be ({act.slow.refused})", now)
+            act.deadline = min(act.deadline, now)
         if act.hold and act.hold.over:
             act.hold = None
             if self.questions.open:
                 self.questions.now(paused=False)
 
     def resume(self, act: Act, why: str, now: float) -> None:
-        """Lets the unit run again, if it stands still."""
+        """Lets the unit run again, if it stands still, and as fast as it can, if it is slowed down."""
+        self.ease(act, why, now)
         if act.hold and self.holds:
             hold, act.hold = act.hold, None
             self.holds.resume(hold, why, now)
 
     def release(self, act: Act, reached: Iterable[int], now: float) -> None:
         """Lets those run again, whoever has stopped them, who have been asked to end."""
+        self.ease(act, "it ends" if act.gone_after is None else "it has ended", now)
         if self.holds:
             self.holds.let_end(reached)
             if act.hold:
@@ -153,6 +251,7 @@ class Asking:
             return OK
         limited = None
         if word == LIMIT:
+            self.ease(act, "it gets a ceiling", now, here=True)
             try:
                 limited = self.limit(act, size or asked.limit) if self.limit else None
             except OSError:
@@ -182,6 +281,11 @@ class Asking:
 def asks(rule: Rule) -> bool:
     """Whether a rule has a question among its steps."""
     return any(step.kind == "ask" for step in rule.steps)
+
+
+def slows(policy: Policy) -> bool:
+    """Whether a policy has anybody slowed down."""
+    return any(step.kind == "slow" for rule in policy.rules for step in rule.steps)
 
 
 def weighed(act: Act) -> int:

@@ -49,7 +49,7 @@ def limit(proc: str, name: str, processes: list[Process], cgroup: str, inode: in
         OSError: It cannot be given one, and why.
     """
     pids = tuple(process.pid for process in processes[:TOLD])
-    found = (cgroup, _entered(proc, cgroup, inode)) if cgroup else _enclosing(proc, processes)
+    found = (cgroup, entered(proc, cgroup, inode)) if cgroup else enclosing(proc, processes)
     if found:
         path, directory = found
         try:
@@ -68,21 +68,26 @@ def limit(proc: str, name: str, processes: list[Process], cgroup: str, inode: in
 # --- whole cgroups --------------------------------------------------------------------------------------------------
 
 
-def _entered(proc: str, path: str, inode: int) -> int:
+def entered(proc: str, path: str, inode: int) -> int:
+    """A descriptor of a cgroup's directory, as control.enter gives it.
+
+    Raises:
+        OSError: It is gone, or it is the whole machine.
+    """
     mounted = mount(proc)
     if mounted is None or not path.strip("/"):
         raise PermissionError(EPERM, "the whole machine cannot be limited")
     return control.enter(mounted, path, inode)
 
 
-def _enclosing(proc: str, processes: list[Process]) -> tuple[str, int] | None:
+def enclosing(proc: str, processes: list[Process]) -> tuple[str, int] | None:
     """The cgroup that all these processes are in, and nobody else: its path, and a descriptor of its directory."""
     paths = {kernel.cgroup(proc, process.pid) for process in processes}
     path = paths.pop() if len(paths) == 1 else ""
     if not path.strip("/"):
         return None
     try:
-        directory = _entered(proc, path, 0)
+        directory = entered(proc, path, 0)
     except OSError:
         return None
     members = control.members(directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import posix as os
 
-from okoomer.events.model import BY_RULE, END, GONE, LATE, OVER, PAUSE, STOPPED, URGENT, Died, Ran, Recovered, Stuck
+from okoomer.events.model import END, GONE, LATE, OVER, PAUSE, STOPPED, URGENT, Died, Ran, Recovered, Stuck
 from okoomer.facts import Cgroup
 from okoomer.guard.act import STRENGTH, TOLD, Act
 from okoomer.guard.asking import Asking, asks
@@ -192,7 +192,7 @@ class Ladder:
         if act is None:
             return
         act.room = available
-        self.asking.look(act)
+        self.asking.look(act, now)
         if act.grip is not None and act.gone_after is None and act.grip.dead():
             act.gone_after = now - act.signalled
             act.deadline = now + SETTLE
@@ -206,15 +206,15 @@ class Ladder:
         if self._act is not act:
             return
         if now < act.deadline:
-            if self.asking.questions.open and not act.target and not act.needed() and not act.holds(verdict):
+            if self.asking.well(act, verdict):
                 self._recover(act, now)
         elif act.strength < STRENGTH["kill"] and act.step + 1 < len(act.rule.steps):
-            if act.insisted or act.holds(verdict) or (act.hold and act.needed()):
+            if act.insisted or act.holds(verdict) or (act.held_up and act.needed()):
                 self._climb(act, now)
             else:
                 self._recover(act, now)
         elif act.strength == STRENGTH["ask"]:
-            self.asking.keep(act, now)
+            self.asking.late(act, now)
             self._end(act, now, LATE, "its time is over")
         elif act.strength < STRENGTH["kill"]:
             self._give_up(act, now, "it did not end when asked to")
@@ -281,8 +281,8 @@ class Ladder:
             command = step.command if step.kind == "run" else PREKILL
             if not self._run(act, command, step.seconds, now) or not step.seconds:
                 self._climb(act, now)
-        elif step.kind in ("pause", "ask"):
-            self._stand(act, step, now)
+        elif step.kind in ("slow", "pause", "ask"):
+            self._hold_up(act, step, now)
         elif step.kind == "term":
             command = ()
             if act.processes:
@@ -300,10 +300,9 @@ class Ladder:
             act.deadline = now + PATIENCE
             self._signal(act, SIGKILL, now)
 
-    def _stand(self, act: Act, step: Step, now: float) -> None:
-        """Has the unit stand still, or asks what is to become of it; its death is noticed meanwhile."""
-        paused = step.kind == "ask" or self.asking.pause(act, BY_RULE + act.rule.name, now)
-        if not paused:
+    def _hold_up(self, act: Act, step: Step, now: float) -> None:
+        """Slows the unit down, has it stand still, or asks what is to become of it; its death is noticed meanwhile."""
+        if not self.asking.hold_up(act, step, now):
             self._climb(act, now)
             return
         if act.grip is None:
@@ -341,7 +340,7 @@ class Ladder:
                 continue
             if rule.scope and not act.lies_in(path):
                 # It is about somebody else, and must not wait until a person has made up his mind.
-                if (self.asking.questions.open or act.hold) and not asks(rule) and (index, path) not in act.known:
+                if (self.asking.questions.open or act.held_up) and not asks(rule) and (index, path) not in act.known:
                     self._end(act, now, URGENT, f"rule {rule.name} is more urgent")
                     return
                 continue

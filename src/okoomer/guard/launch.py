@@ -93,8 +93,8 @@ def is_compiled() -> bool:
 
 
 def pauses(policy: Policy) -> bool:
-    """Whether a policy has anybody stand still."""
-    return any(step.kind in ("pause", "ask", "turns") for rule in policy.rules for step in rule.steps)
+    """Whether a policy has anybody stand still or slowed down."""
+    return any(step.kind in ("slow", "pause", "ask", "turns") for rule in policy.rules for step in rule.steps)
 
 
 def changes(policy: Policy) -> bool:

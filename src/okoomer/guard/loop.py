@@ -185,7 +185,7 @@ class Guard:
 
     def _read(self) -> Snapshot:
         """The machine now, with those cgroups that could matter as the rest of it stands."""
-        snapshot = self._sense.snapshot()
+        snapshot = self.ladder.asking.excuse(self._sense.snapshot())
         if not self._wants or self._cgroups is None:
             return snapshot
         wanted = self.engine.wanted(snapshot)

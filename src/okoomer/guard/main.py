@@ -186,6 +186,8 @@ def run(options: Options) -> int:
         ladder.close()  # no limit of a cgroup stays as it was set for its end
         if guard.outlook.primes:
             guard.outlook.primes.release()
+        if ladder.asking.slows:
+            ladder.asking.slows.close()
         if ladder.holds:
             ladder.holds.close("the guard ends", clock.monotonic())
     guard.notify("STOPPING=1")

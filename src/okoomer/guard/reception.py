@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from okoomer.events.sign import Sign
     from okoomer.guard.launch import Options
     from okoomer.guard.loop import Guard
+    from okoomer.guard.slow import Slows
     from okoomer.guard.tell import Tell
 
 #: In the runtime directory, the door and the note of what has to be undone, under the name that it had when that was
@@ -38,6 +39,14 @@ def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | 
         # What is not noted could stand still for ever.
         return [f"nobody is paused or let in: {note}: {error.strerror or error}"]
     guard.ladder.holds = holds
+
+    def slowing() -> Slows:
+        from okoomer.guard.slow import Slows  # most policies slow nobody down
+
+        return Slows(proc, holds.note, lambda: holds.never, tell, lambda: not guard.policy.pressure)
+
+    guard.ladder.asking.slowing = slowing
+    guard.ladder.asking.adopt(options.policy)
     # The courier and the watcher are children of ours.
     ours = frozenset((1, os.getpid(), *kernel.children(proc, os.getpid())))
     holds.never = set(ours)

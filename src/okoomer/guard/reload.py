@@ -75,6 +75,7 @@ class Reloads:
             return False
         guard, fill_rate = self._guard, self._guard.engine.fill_rate
         guard.adopt(policy, sense)
+        guard.ladder.asking.adopt(policy)
         keep(policy, options.runtime_dir)
         guard.engine.fill_rate = fill_rate
         guard.wake.arm(policy.pressure)

@@ -31,8 +31,9 @@ def state(guard: Guard) -> str:
     events.model.Level); `psi_some` and `psi_full`, seconds stalled since boot, null where that is not read; of the
     guard itself `cpu` (seconds), `rss` (bytes) and `cycles`; who is `paused`, each with pid, start (clock ticks), name,
     user and seconds; of those who wait for their `turns`, if there are such, the pid and why; who is `primed` (see
-    guard.prime), if somebody is, with pid and name; and the open `questions`, each with its fields and the seconds that
-    are `left`. What has no room is left out, the paused ones first.
+    guard.prime), if somebody is, with pid and name; who is `slowed` down, if somebody is, with pid, name and cgroup;
+    and the open `questions`, each with its fields and the seconds that are `left`. What has no room is left out, the
+    paused ones first.
 
     Raises:
         Unreadable: Memory cannot be read, and never could.
@@ -74,8 +75,18 @@ def state(guard: Guard) -> str:
     primed = _primed(guard)
     if len(primed) > room:
         primed = ""
+    slowed = _slowed(guard)
+    if len(slowed) > room - len(primed):
+        slowed = ""
     waits = f', "turns": [{", ".join(turns)}]' if turns else ""
-    return f'{head}, "paused": [{", ".join(paused)}]{waits}{primed}{tail}'
+    return f'{head}, "paused": [{", ".join(paused)}]{waits}{primed}{slowed}{tail}'
+
+
+def _slowed(guard: Guard) -> str:
+    told = guard.ladder.asking.slowed
+    if told is None:
+        return ""
+    return f', "slowed": {to_json([(*told.pids[:1], told.name[: LENGTHS[1]], told.cgroup[: LENGTHS[0]])])}'
 
 
 def _primed(guard: Guard) -> str:

@@ -15,7 +15,7 @@ RATIO_KEYS = ("dominant", "percentile", "growth_ratio")
 RATIO_RANK = "size_or_growth"
 #: Units that the kernel's own killer ends, and steps that would be in vain if it chose among everybody.
 _WHOLE = ("auto", "cgroup")
-_ABOUT_THE_CHOSEN = ("pause", "ask")
+_ABOUT_THE_CHOSEN = ("slow", "pause", "ask")
 #: What the units can be that each of these keys is for.
 _OF_UNITS = {"among": ("cgroup", "auto"), "descend": ("cgroup",), "least_swap": ("cgroup",)}
 
@@ -85,7 +85,7 @@ def _check_steps(steps: list[Text], scoped: bool, unit: str) -> None:
             raise step.error("no cgroup to shrink", "scope in the rule")
         if kind in _ABOUT_THE_CHOSEN and unit not in _WHOLE:
             # What comes of it has to be the end of the same, and not of whom the kernel finds.
-            end = next(later for later in kinds[number:] if later in ("term", "oom", "kill"))
+            end = next((later for later in kinds[number:] if later in ("term", "oom", "kill")), "")
             if end == "oom":
                 expected = f"kill as its end, or unit {' or '.join(_WHOLE)}"
                 raise step.error(f"{kind} before oom, where the kernel chooses somebody else", expected)

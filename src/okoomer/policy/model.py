@@ -119,7 +119,7 @@ class Amount(Record):
 
 class Step(Record):
     """One rung of the ladder and how long to wait on it, in seconds, before the next; `command` is what `run` runs,
-    `amount` what `shrink` takes away."""
+    `amount` what `shrink` takes away, or the share of one processor that `slow` leaves."""
 
     kind: str
     seconds: float = 0.0
@@ -190,7 +190,7 @@ class Rule(Record):
     @property
     def chooses(self) -> bool:
         """Whether somebody is chosen by its rank: not where it only warns, nor where the kernel chooses among all."""
-        ends = ("run", "pause", "ask", "term", "kill", *(("oom",) if self.unit in ("auto", "cgroup") else ()))
+        ends = ("run", "slow", "pause", "ask", "term", "kill", *(("oom",) if self.unit in ("auto", "cgroup") else ()))
         return any(step.kind in ends for step in self.steps)
 
     @property
@@ -284,7 +284,7 @@ DESCENTS = ("no", "best", "leaves")
 MANAGED = ("ManagedOOMSwap", "ManagedOOMMemoryPressure", "OOMRules")
 #: Of these the unit is points, of the others bytes.
 POINTED = ("oom_score", "badness")
-STEPS = ("warn", "shrink", "turns", "run", "prekill", "pause", "ask", "term", "oom", "kill")
+STEPS = ("warn", "shrink", "turns", "run", "prekill", "slow", "pause", "ask", "term", "oom", "kill")
 #: The names of levels, and what they are on the scale of org.freedesktop.LowMemoryMonitor.
 LEVELS = {"low": 50, "medium": 100, "critical": 255}
 SELECTORS = (
@@ -295,8 +295,8 @@ SELECTORS = (
 TOLD = ("cmdline", "kernel_kills", "kmsg")
 #: What a hook can be run on and what can be announced: events, and `killed`, a SIGKILL among the signals.
 HAPPENINGS = (
-    "warned", "level", "question", "closed", "paused", "resumed", "limited", "chosen", "signalled", "killed", "died",
-    "stuck", "refused",
+    "warned", "level", "question", "closed", "paused", "resumed", "limited", "slowed", "eased", "chosen",
+    "signalled", "killed", "died", "stuck", "refused",
 )  # fmt: skip
 
 CLASSES: dict[str, type[Record]] = {

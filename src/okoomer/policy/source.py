@@ -177,7 +177,7 @@ def near(word: str, names: Iterable[str]) -> str:
     return f" (did you mean {lower[close[0]]}?)" if close else ""
 
 
-def choice(text: Text, what: str, known: Collection[str], hint: str = "", later: Collection[str] = ()) -> str:
+def choice(text: Text, what: str, known: Collection[str], hint: str = "") -> str:
     """A word that must be one of those known.
 
     Args:
@@ -185,17 +185,13 @@ def choice(text: Text, what: str, known: Collection[str], hint: str = "", later:
         what: What it names, for people.
         known: What it may be.
         hint: What an error says behind those.
-        later: Words that are reserved for what this version does not do.
 
     Raises:
         PolicyError: It is none of them.
     """
     if text.value in known:
         return text.value
-    names = f"one of {', '.join(known)}{hint}"
-    if text.value in later:
-        raise text.error(f"this version does not have the {what}", names)
-    raise text.error(f"unknown {what}", names + near(text.value, known))
+    raise text.error(f"unknown {what}", f"one of {', '.join(known)}{hint}{near(text.value, known)}")
 
 
 def _not_toml(whole: Text, message: str) -> PolicyError:

@@ -6,15 +6,13 @@ import re
 import shlex
 
 from okoomer.policy.condition import duration, quantity
-from okoomer.policy.metrics import LEVEL
+from okoomer.policy.metrics import LEVEL, STALL
 from okoomer.policy.model import STEPS, Amount, Step
 from okoomer.policy.source import Text, Value, choice, near
 
 #: What stands for something of the victim in a command's arguments, each with a dollar sign before it.
 WORDS = ("PID", "NAME", "SERVICE", "UID", "CMDLINE")
 
-#: Words that the language reserves for what this version does not do.
-_LATER = ("slow",)
 #: Steps after which there is nothing left to do, and those that end somebody.
 _LAST = ("oom", "kill")
 _ENDS = ("term", "oom", "kill")
@@ -33,6 +31,7 @@ _BEHIND = {
     "turns": (),
     "run": ("a duration",),
     "prekill": ("a duration",),
+    "slow": ("a duration", "cpu", "a share of one processor"),
     "pause": ("a duration",),
     "ask": ("a duration",),
     "term": ("a duration",),
@@ -43,6 +42,7 @@ _NEEDED = {
     "shrink": ("an amount", "how much to take away, such as shrink 1% or shrink 50MiB"),
     "run": ("a duration", "how long to wait before the next, such as run 200ms: /usr/bin/logger $NAME"),
     "prekill": ("a duration", "how long to wait for others to prepare, such as prekill 5s"),
+    "slow": ("a duration", "for how long, such as slow 30s"),
     "pause": ("a duration", "how long to stand still before the next, such as pause 10s"),
     "ask": ("a duration", "how long to wait for an answer, such as ask 20s"),
     "term": ("a duration", "how long to wait before the next, such as term 5s"),
@@ -76,7 +76,7 @@ def _step(text: Text) -> Step:
     words = [head.part(*word.span()) for word in re.finditer(r"\S+", head.value)]
     if not words:
         raise text.error("not a step", f"one of {', '.join(STEPS)}")
-    kind = choice(words[0], "step", STEPS, later=_LATER)
+    kind = choice(words[0], "step", STEPS)
     behind = _BEHIND[kind]
     if len(words) > 1 + len(behind):
         expected = f"{kind} and {' and '.join(behind)}" if behind else f"{kind} alone"
@@ -85,6 +85,8 @@ def _step(text: Text) -> Step:
         what, expected = _NEEDED[kind]
         raise text.error(f"a step without {what}", expected)
     amount = _amount(words.pop(1)) if kind == "shrink" else None
+    if kind == "slow" and len(words) > 2:
+        amount, words = _processor(text, words[2:]), words[:2]
     seconds = duration(words[1]) if len(words) == 2 else 0.0
     if kind != "run":
         return Step(kind, seconds, amount=amount)
@@ -98,6 +100,18 @@ def _amount(text: Text) -> Amount:
     if not value:
         raise text.error("nothing to take away", "more than 0")
     return Amount(value, unit == "%")
+
+
+def _processor(text: Text, words: list[Text]) -> Amount:
+    """The share of one processor that stands behind `cpu`."""
+    if words[0].value != "cpu":
+        raise words[0].error("too much for a step", "slow and a duration, or slow 30s cpu 50%")
+    if len(words) < 2:
+        raise text.error("a step without a share of a processor", "how much of one is left to it, such as cpu 50%")
+    value, _ = quantity(words[1], STALL)
+    if not value:
+        raise words[1].error("no processor at all", "more than 0%")
+    return Amount(value, True)
 
 
 def command(text: Text) -> tuple[str, ...]:

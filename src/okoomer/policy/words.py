@@ -61,6 +61,7 @@ _STEPS = {
     "warn": "warns",
     "turns": "has fewer of a family run at a time, the others wait for their turn",
     "prekill": "has those prepare who asked to hear of a kill",
+    "slow": "slows the chosen down at what it holds",
     "pause": "has the chosen stand still",
     "ask": "asks whose it is what is to become of it",
     "term": "asks the chosen to end (SIGTERM)",
@@ -75,6 +76,8 @@ _HAPPENINGS = {
     "paused": "somebody has to stand still",
     "resumed": "somebody who stood still goes on",
     "limited": "somebody gets a ceiling",
+    "slowed": "somebody is slowed down",
+    "eased": "somebody who was slowed down is so no more",
     "chosen": "somebody is chosen",
     "signalled": "somebody gets a signal",
     "killed": "somebody gets a SIGKILL",
@@ -255,11 +258,13 @@ def _step(step: Step, rule: Rule) -> str:
         what = "leaves the chosen cgroup no memory, so that the kernel ends it; a part of one gets SIGKILL"
     elif step.kind == "run":
         what = f"runs {_command(step.command)}"
+    elif step.kind == "slow" and step.amount:
+        what = f"{_STEPS[step.kind]}, with {share(step.amount.value)} of one processor"
     elif step.amount:
         what = f"takes {_amount(step.amount, 'what it has')} away from the cgroup, without ending anybody"
     else:
         what = _STEPS[step.kind]
-    if step.kind == "pause":
+    if step.kind in ("slow", "pause"):
         return f"{what} for {duration(step.seconds)}"
     return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
 

@@ -175,6 +175,8 @@ def _hook(hook: Hook) -> dict[str, str]:
 
 def _step(step: Step) -> str:
     amount = f" {_amount(step.amount)}" if step.amount else ""
+    if step.kind == "slow":
+        return f"slow {duration(step.seconds)}{' cpu' + amount if amount else ''}"
     text = f"{step.kind}{amount} {duration(step.seconds)}" if step.seconds else step.kind + amount
     return f"{text}: {command_text(step.command)}" if step.command else text
 
