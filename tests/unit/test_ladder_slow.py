@@ -6,6 +6,7 @@ import pytest
 
 from okoomer.events.model import END, LIMIT, RESUME, Died, Eased, Recovered, Signalled, Slowed, Trouble
 from okoomer.facts import Cgroup
+from okoomer.guard.launch import pauses
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.model import Amount, Policy, Step
 from okoomer.policy.scope import scope_of
@@ -145,6 +146,20 @@ def test_an_answer_ends_it(word: str, why: str) -> None:
     if word == LIMIT:
         kinds = scene.kinds()
         assert kinds.index("Eased") < kinds.index("Limited"), "a ceiling is not taken for our own limit"
+
+
+def test_what_slows_is_made_once_and_only_for_a_policy_that_wants_it() -> None:
+    scene, made = Scene(steps=LADDER), []
+    asking, slowing = scene.ladder.asking, scene.slows
+    asking.slows, asking.slowing = None, lambda: made.append(1) or slowing
+    rule = scene.ladder.policy.rules[0]
+    asking.adopt(Policy("p", (rule,)))
+    assert not made and not pauses(Policy("p", (rule,))) and asking.slowed is None
+    slows = Policy("p", (rule, replace(rule, steps=(Step("warn"), SLOW))))
+    assert pauses(slows), "somebody has to look after what has to be undone"
+    asking.adopt(slows)
+    asking.adopt(slows)
+    assert made == [1] and asking.slowed
 
 
 def test_a_second_time_it_is_slowed_anew() -> None:

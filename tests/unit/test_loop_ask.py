@@ -22,13 +22,14 @@ from okoomer.policy.model import Comparison, Policy, Rule, Step
 from okoomer.policy.scale import Candidate
 from okoomer.record import replace
 from tests.unit.cgroups import real
+from tests.unit.stands import Slowing
 from tests.unit.strategies import MIB
 from tests.unit.test_loop import KILLS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from okoomer.facts import Process
+    from okoomer.facts import Process, Snapshot
 
 ASKS = replace(KILLS, steps=(Step("ask", 10.0), Step("kill")), unit="process")
 
@@ -142,3 +143,15 @@ def test_what_a_cgroup_holds_is_what_the_kernel_charges_to_it_where_it_does() ->
 def test_pausing_and_asking_is_rehearsed_where_a_policy_does_so() -> None:
     policy = Policy("p", (replace(ASKS, steps=(Step("pause", 5.0), Step("ask", 5.0), Step("kill"))),))
     assert [lack for lack in rehearse(LIVE, policy, Sense(LIVE), os.getpid()) if "paused" in lack] == []
+
+
+class Excusing(Slowing):
+    def excused(self, snapshot: Snapshot) -> Snapshot:
+        return replace(snapshot, excused=(snapshot.time, 0.5))
+
+
+def test_what_is_excused_of_a_stall_is_so_at_each_look_and_known_to_the_rules(stage: Stage) -> None:
+    stage.guard.ladder.asking.slows = Excusing(stage.events.append)
+    stage.run(1)
+    seen = stage.guard._changes.last
+    assert seen and seen.excused == (seen.time, 0.5) and seen.time > 0.5

@@ -72,6 +72,22 @@ def test_a_machine_that_thrashes_is_helped_before_it_has_stood_still_for_a_secon
 
 
 @pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("trace", ["s2-churn-disk", "s2-churn-zram", "s10"])
+def test_who_thrashes_at_a_limit_of_its_own_in_a_machine_with_room_has_nothing_done_to_anybody(
+    name: str, trace: str
+) -> None:
+    # As badly as a whole machine did there; but it is one container's own limit, and half of memory is available.
+    roomy = [
+        replace(one, memory=replace(one.memory, available=TOTAL // 2), swap=replace(one.swap, free=SWAP // 2))
+        for one in recorded(trace)
+    ]
+    engine, policy = Engine(load(name)), load(name)
+    for snapshot in roomy:
+        verdict = engine.step(snapshot)
+        assert verdict.act is None and not verdict.warnings, policy.rules[verdict.act or 0].name
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_on_a_kernel_that_does_not_count_what_is_in_use_other_evidence_is_enough_on_zram(name: str) -> None:
     def blind(snapshot: Snapshot) -> Snapshot:
         assert snapshot.paging

@@ -268,7 +268,7 @@ class TakingTurns:
         total = snapshot.memory.total
         level = level_of(rule.when, total) or LEVEL * total
         swap = min(effective_swap(snapshot), snapshot.swap.free) - int(SPARE * snapshot.swap.total)
-        some = snapshot.memory_pressure.some.total if snapshot.memory_pressure else 0.0
+        some = snapshot.memory_pressure.some.total - snapshot.excused[0] if snapshot.memory_pressure else 0.0
         before, self._stall = self._stall, (snapshot.time, some)
         stalled = 0.0
         if before and snapshot.time > before[0]:
