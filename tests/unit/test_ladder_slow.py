@@ -92,6 +92,10 @@ def test_who_cannot_be_slowed_down_is_passed_to_the_next_step_at_once_and_it_is_
 def test_who_alone_cannot_be_slowed_down_is_left_alone() -> None:
     scene = Scene(steps=(SLOW,), slowed="it is at a limit of its own already").until(0.1)
     assert scene.done and not scene.sent() and scene.kinds() == ["Trouble"]
+    # Otherwise the rule, which still holds, would try the same one again at each look.
+    assert scene.kept() == {7} == scene.kept(59.0) and not scene.kept(61.0)
+    kills = scene.ladder.policy.rules[0]
+    assert not scene.ladder.passed_over(kills, scene.processes, scene.world.now)[0]
 
 
 def test_where_the_kernel_refuses_it_the_next_step_comes_at_once() -> None:
@@ -99,6 +103,7 @@ def test_where_the_kernel_refuses_it_the_next_step_comes_at_once() -> None:
     scene.slows.all[0].refused = "memory.high: Invalid argument"
     scene.until(0.3)
     assert eased(scene) == (0.21, "it cannot be (memory.high: Invalid argument)") and scene.sent()
+    assert not scene.kept(), "there are other steps"
 
 
 def test_who_ends_while_it_is_slowed_is_noticed() -> None:

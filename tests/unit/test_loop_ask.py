@@ -155,3 +155,13 @@ def test_what_is_excused_of_a_stall_is_so_at_each_look_and_known_to_the_rules(st
     stage.run(1)
     seen = stage.guard._changes.last
     assert seen and seen.excused == (seen.time, 0.5) and seen.time > 0.5
+
+
+def test_who_cannot_be_slowed_down_is_not_tried_at_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, replace(KILLS, steps=(Step("slow", 10.0),), unit="process"))
+    stage.guard.ladder.asking.slows = Slowing(stage.events.append, "it is not all of a cgroup")
+    stage.share = 0.04
+    stage.run(20)
+    tried = [event.pids for event in stage.events if isinstance(event, model.Chosen)]
+    assert tried == [(10,), (11,)]
+    assert len(stage.told(model.Trouble)) == 2

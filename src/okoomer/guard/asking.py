@@ -59,8 +59,9 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-#: Seconds for which a unit that somebody wants to keep is passed over by rules that ask.
-KEPT = 300.0
+#: Seconds for which a unit that somebody wants to keep is passed over by rules that ask, and one that could not be
+#: slowed down by those that do nothing else.
+KEPT, UNSLOWED = 300.0, 60.0
 
 
 class Asking:
@@ -88,6 +89,8 @@ class Asking:
         self.limit: Callable[[Act, int], Limited] | None = None
         self.questions = Questions(emit)
         self.kept = PassedOver()
+        #: Who could not be slowed down.
+        self.unslowed = PassedOver()
 
     def arm(self, holds: Holds, proc: str = "/proc") -> None:
         """From now on units can be paused, and get a ceiling, and are weighed as they are."""
@@ -156,6 +159,7 @@ class Asking:
         except OSError as error:
             why = error.strerror or "it cannot be"
             self._emit(Trouble(f"rule {act.rule.name}: {act.name} is not slowed down: {why}"))
+            self._pass_over(act, self.unslowed, now + UNSLOWED)
         return act.slow is not None
 
     def ease(self, act: Act, why: str, now: float, here: bool = False) -> None:
@@ -180,6 +184,7 @@ class Asking:
         have refused it."""
         if act.slow and act.slow.refused:
             self.ease(act, f"it cannot be ({act.slow.refused})", now)
+            self._pass_over(act, self.unslowed, now + UNSLOWED)
             act.deadline = min(act.deadline, now)
         if act.hold and act.hold.over:
             act.hold = None
@@ -267,9 +272,24 @@ class Asking:
 
     def keep(self, act: Act, now: float) -> None:
         """Rules that ask pass this unit over for a while."""
-        self.kept.note([process.pid for process in act.processes], now + KEPT, act.processes)
+        self._pass_over(act, self.kept, now + KEPT)
+
+    @staticmethod
+    def _pass_over(act: Act, noted: PassedOver, until: float) -> None:
+        noted.note([process.pid for process in act.processes], until, act.processes)
         if act.cgroup and act.inode:
-            self.kept.note_group(act.inode, now + KEPT)
+            noted.note_group(act.inode, until)
+
+    def passed_over(
+        self, rule: Rule, processes: Iterable[Process], now: float
+    ) -> tuple[frozenset[int], frozenset[int]]:
+        """Whom a rule passes over, as pids and as inodes of cgroups: if it asks, whom somebody wants to keep, and if it
+        slows down and no more, who cannot be."""
+        pids, groups = frozenset[int](), frozenset[int]()
+        for meant, noted in ((asks(rule), self.kept), (only_slows(rule), self.unslowed)):
+            if meant:
+                pids, groups = pids | noted.among(processes, now), groups | noted.groups(now)
+        return pids, groups
 
     def keeps(self, act: Act, now: float) -> bool:
         """Whether somebody has wanted to keep the unit of an act."""
@@ -281,6 +301,12 @@ class Asking:
 def asks(rule: Rule) -> bool:
     """Whether a rule has a question among its steps."""
     return any(step.kind == "ask" for step in rule.steps)
+
+
+def only_slows(rule: Rule) -> bool:
+    """Whether a rule slows down and ends nobody."""
+    kinds = {step.kind for step in rule.steps}
+    return "slow" in kinds and not any(STRENGTH[kind] >= STRENGTH["term"] for kind in kinds)
 
 
 def slows(policy: Policy) -> bool:

@@ -107,13 +107,9 @@ class Ladder:
     def passed_over(
         self, rule: Rule, processes: Iterable[Process], now: float
     ) -> tuple[frozenset[int], frozenset[int]]:
-        """Whom a rule takes none of, as pids and as inodes of cgroups: who would not die, and if it asks, whom somebody
-        wanted to keep."""
-        pids, groups = self.aside(now), self.aside_groups(now)
-        if asks(rule):
-            kept = self.asking.kept
-            pids, groups = pids | kept.among(processes, now), groups | kept.groups(now)
-        return pids, groups
+        """Whom a rule takes none of, as pids and as inodes of cgroups: who would not die, and who is passed over."""
+        pids, groups = self.asking.passed_over(rule, processes, now)
+        return self.aside(now) | pids, self.aside_groups(now) | groups
 
     def keeps(self, rule: Rule, now: float) -> bool:
         """Whether a rule passes over somebody because a person wants to keep it: that nobody else would help is then no

@@ -108,14 +108,14 @@ class Slow:
         if self.over:
             return
         with self._lock:
-            self.over = True
-            if not self._written:
+            self.over, written = True, self._written
+            if not written:
                 # Its thread may be held up, and undoes all once it is through. To lift a limit holds up nobody.
                 for file, before, ours, _ in self._settings:
                     if before.startswith("max"):
                         set_back(self._folder, self._inode, file, before, ours)
         self._leave()
-        if not self._written:
+        if not written:
             return
         try:
             if here or all(before.startswith("max") for _, before, _, _ in self._settings):
