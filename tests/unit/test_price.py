@@ -65,7 +65,8 @@ def imported() -> set[str]:
         # What only some policies, or only some starts, have need of.
         import okoomer.events.earlyoom, okoomer.guard.band, okoomer.guard.cgroups, okoomer.guard.kmsg
         import okoomer.guard.limit, okoomer.guard.managed, okoomer.guard.prime, okoomer.guard.rehearsal_cgroup
-        import okoomer.guard.reload, okoomer.guard.shrink, okoomer.policy.instances, okoomer.policy.share
+        import okoomer.guard.reload, okoomer.guard.shrink, okoomer.guard.slow, okoomer.policy.instances
+        import okoomer.policy.share
         print(*sorted(set(sys.modules) - bare))
     """
     return set(started(program))
