@@ -131,6 +131,8 @@ class Snapshot(Record):
     all. A change of `asleep` between two snapshots means that the machine was suspended between them. `scoped` are,
     by the text of a scope, the cgroups that it names; a scope that was not read now is not there. Of the totals of
     memory_pressure (some, full) `excused` are the seconds that are no reason to act on anybody (see guard.excused).
+    `canary` is by how many seconds a small ordinary process was late at the most of late (see guard.canary), None where
+    there is none.
     """
 
     time: float
@@ -145,6 +147,7 @@ class Snapshot(Record):
     asleep: float = 0.0
     scoped: tuple[tuple[str, tuple[Cgroup, ...]], ...] = ()
     excused: tuple[float, float] = (0.0, 0.0)
+    canary: float | None = None
 
 
 class Process(Record):

@@ -7,7 +7,7 @@ from time import process_time
 import pytest
 
 from okoomer.facts import Arc, Memory, Process, Snapshot
-from okoomer.policy.choose import COURIER, Choice, choose, least_of, need_of
+from okoomer.policy.choose import PARTS, Choice, choose, least_of, need_of
 from okoomer.policy.model import Amount, And, Comparison, Held, Not, Or, Points, Policy, Rule
 from okoomer.policy.scale import LAST
 from okoomer.record import replace
@@ -385,7 +385,8 @@ def test_the_whole_process_group_of_the_chosen_goes_but_never_ours_or_who_is_spa
     assert pids(chosen(*outside, rule=grouped)) == (10,)
 
 
-def test_our_courier_is_a_part_of_us_and_whatever_else_is_our_child_is_not() -> None:
-    us, courier, child = process(20, 1, "okoomer", 9), process(21, 20, COURIER, 900), process(22, 20, "sleep", 300)
-    assert pids(chosen(us, courier, child, rule=rule(unit="process", rank="rss"), me=20)) == (22,)
-    assert pids(chosen(us, replace(courier, parent=1), child, rule=rule(unit="process", rank="rss"), me=20)) == (21,)
+@pytest.mark.parametrize("name", PARTS)
+def test_who_works_for_us_is_a_part_of_us_and_whatever_else_is_our_child_is_not(name: str) -> None:
+    us, part, child = process(20, 1, "okoomer", 9), process(21, 20, name, 900), process(22, 20, "sleep", 300)
+    assert pids(chosen(us, part, child, rule=rule(unit="process", rank="rss"), me=20)) == (22,)
+    assert pids(chosen(us, replace(part, parent=1), child, rule=rule(unit="process", rank="rss"), me=20)) == (21,)

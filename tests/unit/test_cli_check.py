@@ -96,6 +96,13 @@ def test_a_rule_that_would_act_at_once_is_a_problem(path: Path) -> None:
 
 
 @pytest.mark.skipif(Path("/proc/swaps").read_text().count("\n") > 1, reason="zram may be in use here")
+@pytest.mark.parametrize(("when", "code"), [("canary.late > 1s", 0), ("canary.late < 1s", 1)])
+def test_a_guard_that_starts_has_a_canary_that_is_in_time(path: Path, when: str, code: int) -> None:
+    path.write_text(AT_ONCE.replace("mem.available > 1B", when))
+    ended = okoomer("check", path)
+    assert ended.code == code and "canary.late 0 ms" in ended.out
+
+
 def test_a_rule_that_cannot_act_here_is_a_problem(path: Path) -> None:
     path.write_text(INERT)
     ended = okoomer("check", path)

@@ -49,6 +49,19 @@ def test_a_decision_can_be_made_on_the_recording(recorded: Path, tmp_path: Path,
     assert all((recorded / "proc" / str(pid)).is_dir() for one in act["ranking"] for pid in one["pids"])
 
 
+def test_how_late_the_canary_is_is_recorded_where_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot.place, "runtime_dir", lambda _given: str(tmp_path))
+    monkeypatch.setattr(snapshot.place, "running", lambda _directory: 7)
+    for late, there in ((0.0125, True), (None, False)):
+        monkeypatch.setattr(snapshot, "lateness", lambda *_, late=late: late)
+        folder = tmp_path / f"with{there}"
+        assert okoomer("snapshot", folder).code == 0
+        assert (folder / "canary").exists() == there
+    assert float((tmp_path / "withTrue/canary").read_text()) == 0.0125
+
+
 def test_the_answer_says_where_and_how_many(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     answer = json.loads(okoomer("snapshot", tmp_path / "empty", "--json").out)

@@ -61,6 +61,22 @@ def test_it_names_who_is_first_for_the_kernel_too(tmp_path: Path, policy: Path, 
     assert told["primed"] == {"pid": 41, "name": "x\x1b[31m"} and nobody["primed"] is None
 
 
+@pytest.mark.parametrize(("late", "word"), [(0.0, "quiet"), (0.25, "fired"), (None, "fired")])
+def test_how_late_the_canary_is_comes_from_the_guard_and_decides(
+    tmp_path: Path, policy: Path, ring: Ring, late: float | None, word: str
+) -> None:
+    policy.write_text('[[rule]]\nname = "late"\nwhen = "canary.late > 100ms"\nsteps = ["warn"]\n')
+    guard = Guard(tmp_path)
+    guard.more = {"canary": late}
+    ended = okoomer("status", "--runtime-dir", tmp_path, "--policy", policy)
+    told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
+    guard.close()
+    said = [line for line in ended.out.splitlines() if line.startswith("canary:")]
+    assert said == ([] if late is None else [f"canary: {late * 1000:.0f} ms late at the worst of the last 2 s"])
+    assert f"rule late is {word}: canary.late {'unanswered' if late is None else f'{late * 1000:.0f} ms'}" in ended.out
+    assert told["snapshot"]["canary"] == late and told["now"]["rules"][0]["state"] == word
+
+
 def test_a_guard_that_has_no_door_has_paused_nobody(tmp_path: Path, policy: Path, ring: Ring) -> None:
     told = json.loads(okoomer("status", "--runtime-dir", tmp_path, "--policy", policy, "--json").out)
     assert (told["paused"], told["questions"]) == ([], [])

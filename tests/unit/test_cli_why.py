@@ -188,6 +188,16 @@ def test_a_forecast_of_never_is_null(tmp_path: Path, policy: Path) -> None:
     assert found[-1]["rules"] == [{"name": "soon", "state": "quiet", "values": {"forecast.exhausted": None}}]
 
 
+def test_without_a_canary_a_recorded_machine_has_nobody_who_denies_that_it_hurts(tmp_path: Path, policy: Path) -> None:
+    policy.write_text('[[rule]]\nname = "late"\nwhen = "canary.late > 100ms"\n')
+    machines = [instant(tmp_path, clock) for clock in (10.0, 11.0, 12.0)]
+    for machine, late in zip(machines[1:], ("0.05\n", "0.2"), strict=True):
+        (machine / "canary").write_text(late)
+    found = decided(policy, *machines)
+    assert states(found) == [["fired"], ["quiet"], ["fired"]]
+    assert [one["rules"][0]["values"]["canary.late"] for one in found] == [None, 0.05, 0.2]
+
+
 def test_a_machine_without_pressure_swap_or_cgroups_is_judged_by_what_it_has(tmp_path: Path, policy: Path) -> None:
     policy.write_text(STALLED + LOW.replace(" for 2s", "").replace('"low"', '"short"'))
     machine = instant(tmp_path, 10.0, GIB // 2, pressure={}, cgroups={})
@@ -244,6 +254,7 @@ def test_deciding_changes_nothing(tmp_path: Path, policy: Path) -> None:
     [
         (lambda machine: (machine / "clock").unlink(), 3, "clock"),
         (lambda machine: (machine / "clock").write_text("nan"), 3, "clock"),
+        (lambda machine: (machine / "canary").write_text("late"), 3, "canary"),
         (lambda machine: (machine / "proc/meminfo").write_text(""), 3, "meminfo"),
         (lambda machine: (machine / "proc").rename(machine / "other"), 2, "not a recorded machine"),
     ],

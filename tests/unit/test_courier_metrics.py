@@ -28,10 +28,11 @@ KILLED = model.Signalled("low", "SIGKILL", "hog", (42, 43), ())
 DIED = model.Died("low", "hog", (42, 43), 0.004, 1 << 30)
 STATE = {
     "available": 1 << 33, "effective": 1 << 31, "left": 12.5, "level": 50, "psi_some": 3.5, "psi_full": 1.25,
-    "cpu": 0.75, "rss": 12 << 20, "cycles": 1234, "paused": [[7, 99, "make", 1000, 3.0]], "questions": [],
+    "cpu": 0.75, "rss": 12 << 20, "cycles": 1234, "canary": 0.25, "paused": [[7, 99, "make", 1000, 3.0]],
+    "questions": [],
 }  # fmt: skip
 #: A machine whose kernel tells no pressure, with a forecast out of sight.
-BARE = STATE | {"left": None, "psi_some": None, "psi_full": None}
+BARE = STATE | {"left": None, "psi_some": None, "psi_full": None, "canary": None}
 
 Numbers = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -169,7 +170,7 @@ def test_the_guards_state_is_told_in_base_units(stage: Stage) -> None:
         "okoomer_guard_up": 1, "okoomer_memory_available_bytes": 1 << 33, "okoomer_swap_effective_bytes": 1 << 31,
         "okoomer_forecast_seconds": 12.5, "okoomer_level": 50, "okoomer_guard_cpu_seconds_total": 0.75,
         "okoomer_guard_resident_bytes": 12 << 20, "okoomer_guard_cycles_total": 1234, "okoomer_paused_processes": 1,
-        "okoomer_open_questions": 0,
+        "okoomer_open_questions": 0, "okoomer_canary_late_seconds": 0.25,
     } == found  # fmt: skip
     assert stage.value("okoomer_memory_stalled_seconds_total", kind="some") == 3.5
     assert stage.value("okoomer_memory_stalled_seconds_total", kind="full") == 1.25
@@ -180,6 +181,7 @@ def test_what_is_not_known_is_left_out_and_what_is_not_in_sight_is_infinite(stag
     stage.tally.told("ok", json.dumps(BARE))
     assert stage.value("okoomer_forecast_seconds") == math.inf
     assert stage.value("okoomer_memory_stalled_seconds_total", kind="some") is None
+    assert stage.value("okoomer_canary_late_seconds") is None
     assert stage.value("okoomer_memory_available_bytes") == 1 << 33
 
 

@@ -63,10 +63,10 @@ def imported() -> set[str]:
         sys.path.insert(0, sys.argv[1])
         import okoomer.guard.main, okoomer.guard.reception
         # What only some policies, or only some starts, have need of.
-        import okoomer.events.earlyoom, okoomer.guard.band, okoomer.guard.cgroups, okoomer.guard.kmsg
-        import okoomer.guard.limit, okoomer.guard.managed, okoomer.guard.prime, okoomer.guard.rehearsal_cgroup
-        import okoomer.guard.reload, okoomer.guard.shrink, okoomer.guard.slow, okoomer.policy.instances
-        import okoomer.policy.share
+        import okoomer.events.earlyoom, okoomer.guard.band, okoomer.guard.canary, okoomer.guard.cgroups
+        import okoomer.guard.kmsg, okoomer.guard.limit, okoomer.guard.managed, okoomer.guard.prime
+        import okoomer.guard.rehearsal_cgroup, okoomer.guard.reload, okoomer.guard.shrink, okoomer.guard.slow
+        import okoomer.policy.instances, okoomer.policy.share
         print(*sorted(set(sys.modules) - bare))
     """
     return set(started(program))

@@ -52,8 +52,8 @@ def guard(
 ) -> Any:
     asking = SimpleNamespace(slowed=slowed)
     ladder = SimpleNamespace(questions=lambda: list(questions), holds=holds, asking=asking)
-    known = {"latest": lambda age: snapshot, "left": lambda: None, "level": 0, "cycles": 4, "turns": None} | more
-    known = {"outlook": SimpleNamespace(primes=None)} | known
+    known = {"latest": lambda age: snapshot, "left": lambda: None, "level": 0, "cycles": 4}
+    known |= {"turns": None, "canary": None, "outlook": SimpleNamespace(primes=None)} | more
     return SimpleNamespace(ladder=ladder, **known)
 
 
@@ -74,6 +74,12 @@ def test_who_is_primed_is_told_where_there_is_room() -> None:
     assert len(said) <= ROOM and len(json.loads(said)["paused"]) < 64
     primes.who = None
     assert "primed" not in json.loads(state(guard(outlook=outlook)))
+
+
+@pytest.mark.parametrize(("late", "told"), [(0.0123456789, 0.012346), (float("inf"), None)])
+def test_how_late_the_canary_is_is_told_where_there_is_one(late: float, told: float | None) -> None:
+    assert json.loads(state(guard(canary=SimpleNamespace(late=lambda: late))))["canary"] == told
+    assert "canary" not in json.loads(state(guard()))
 
 
 def test_all_that_there_is_to_know() -> None:

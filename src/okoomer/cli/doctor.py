@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from okoomer.cli import place
+from okoomer.cli.doctor_canary import canary
 from okoomer.cli.doctor_cgroups import cgroups
 from okoomer.cli.doctor_courier import agent, courier
 from okoomer.cli.errors import NO
@@ -62,6 +63,7 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
         kernel,
         courier,
         agent,
+        lambda: canary(place.runtime_dir(runtime_dir)),
         lambda: rules(policy or place.policy_of_this_machine()[0]),
     ]
     findings = [finding for check in checks for finding in check()]

@@ -14,7 +14,7 @@ from okoomer.record import replace
 
 
 def sensed(policy: Policy) -> Snapshot:
-    """All that the policy's conditions name, as it is now.
+    """All that the policy's conditions name, as it is now, with a canary that is in time: a guard would start one.
 
     Raises:
         Unreadable: Not even memory can be read.
@@ -22,7 +22,7 @@ def sensed(policy: Policy) -> Snapshot:
     snapshot = Sense(LIVE, wants_of(policy), memory_pressure=policy.pressure).snapshot()
     cgroups = Cgroups(LIVE)
     try:
-        return replace(snapshot, scoped=cgroups.scoped(cgroups_of(policy), snapshot.time))
+        return replace(snapshot, scoped=cgroups.scoped(cgroups_of(policy), snapshot.time), canary=0.0)
     finally:
         cgroups.close()
 

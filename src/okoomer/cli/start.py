@@ -1,12 +1,12 @@
-"""Starting what stays: the watcher and the courier, where they are wanted, and then the guard in the place of this
-process."""
+"""Starting what stays: the watcher, the canary and the courier, where they are wanted, and then the guard in the place
+of this process."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from okoomer.guard.launch import ASKED, Options, changes, launch
+from okoomer.guard.launch import ASKED, Options, changes, launch, needs_canary
 from okoomer.record import replace
 
 TYPE_CHECKING = False
@@ -50,11 +50,25 @@ def start(
                 print(
                     f"okoomer: if the guard is killed, whoever is paused waits for the next one: {why}", file=sys.stderr
                 )
+        if needs_canary(policy):
+            options = _with_canary(options)
         if services is not None or (policy.needs_rights if apart else policy.runs):
             options = _with_courier(options, place, listener, services, apart)
-        if options.watcher >= 0:
-            os.set_inheritable(options.watcher, True)
+        for fd in (options.watcher, options.canary, options.page):
+            if fd >= 0:
+                os.set_inheritable(fd, True)
     launch(options)
+
+
+def _with_canary(options: Options) -> Options:
+    from okoomer.guard import canary_start
+
+    try:
+        line, page = canary_start.start()
+    except OSError as error:
+        print(f"okoomer: there is no canary: {error.strerror or error}", file=sys.stderr)
+        return options
+    return replace(options, canary=line, page=page)
 
 
 def _with_courier(

@@ -22,6 +22,7 @@ from okoomer.guard.reception import SOCKET
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
 from okoomer.policy.metrics import available, effective_swap
+from okoomer.record import replace
 from okoomer.units import size
 
 
@@ -46,7 +47,8 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     decider, sense = Decider(in_force), Sense(LIVE)
     decider.decide(LIVE, sense.snapshot())
     time.sleep(1.0)
-    snapshot = sense.snapshot()
+    late = lateness(runtime_dir, directory)
+    snapshot = replace(sense.snapshot(), canary=late)
     decision = decider.decide(LIVE, snapshot, always=True)
     paused, slowed, waits, primed, questions, unknown = standing(runtime_dir, directory)
     if as_json:
@@ -71,6 +73,8 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo(f"swap:   {size(swap.free)} of {size(swap.total)} free, which can still win {won}")
         else:
             click.echo("swap:   none")
+        if late is not None:
+            click.echo(f"canary: {late * 1000:.0f} ms late at the worst of the last 2 s")
         for one, _, name in paused:
             click.echo(f"paused: {harmless(name)} (pid {one}){waits.get(one, '')}")
         for one, name in slowed:
@@ -115,6 +119,24 @@ def standing(
         return to.paused(), to.slowed(), waits, to.primed(), to.questions(), ""
     except CannotHere as error:
         return [], [], {}, None, [], error.format_message()
+    finally:
+        if to:
+            to.close()
+
+
+def lateness(runtime_dir: str | None, directory: str) -> float | None:
+    """By how many seconds the guard's canary is late; None where there is none, or that is not known.
+
+    Args:
+        runtime_dir: The directory that was named.
+        directory: The one that is meant.
+    """
+    to = None
+    try:
+        to = reached(runtime_dir, directory)
+        return to.canary() if to else None
+    except CannotHere:
+        return None
     finally:
         if to:
             to.close()

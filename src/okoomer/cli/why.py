@@ -13,10 +13,11 @@ from okoomer.cli.decide import Decider, Decision, as_json, in_words
 from okoomer.cli.errors import NO, BadInput, CannotHere
 from okoomer.events import ring
 from okoomer.events.account import ACTS, came_of, told
-from okoomer.guard.sense import Sense, recorded_clock
+from okoomer.guard.sense import Sense, recorded_canary, recorded_clock
 from okoomer.kernel.machine import LIVE, recorded
 from okoomer.policy.language import load
 from okoomer.policy.model import Policy
+from okoomer.record import replace
 
 
 @click.command()
@@ -69,6 +70,7 @@ def on_recordings(directories: tuple[str, ...], policy: Policy, json_wanted: boo
     for clock, directory in sorted((recorded_clock(directory), directory) for directory in directories):
         where = recorded(directory)
         snapshot = Sense(where, now=lambda clock=clock: clock).snapshot()  # type: ignore[misc]
+        snapshot = replace(snapshot, canary=recorded_canary(directory))
         decisions.append(decider.decide(where, snapshot))
     show(decisions, json_wanted)
 

@@ -217,6 +217,7 @@ _GAUGES = (
     ("available", "okoomer_memory_available_bytes", "Memory that programs can still have."),
     ("effective", "okoomer_swap_effective_bytes", "Memory that swap can still win, zram at its ratio."),
     ("level", "okoomer_level", "How short memory is: 0, 50, 100 or 255."),
+    ("canary", "okoomer_canary_late_seconds", "How late a small ordinary process was at the worst of the last 2 s."),
     ("rss", "okoomer_guard_resident_bytes", "The guard's resident memory."),
 )
 _LISTS = (

@@ -78,6 +78,8 @@ def reading(metric: str, value: float | None) -> str:
         return f"{metric} {value:.1%}"
     if family in ("forecast", "age"):
         return f"{metric} {value:.0f} s" if value < 1e9 else f"{metric} never"
+    if family == "canary":
+        return f"{metric} {value * 1000:.0f} ms" if value < 1e9 else f"{metric} unanswered"
     if family in _PLAIN or metric in ("zram.ratio", "vm.major_faults", "vm.oom_kills"):
         return f"{metric} {value:.1f}"
     return f"{metric} {size(value)}" + ("/s" if family in ("vm", *_FLOWS) or metric == "mem.growth" else "")

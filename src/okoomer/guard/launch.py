@@ -9,7 +9,7 @@ from marshal import dumps, loads
 from okoomer.kernel.files import read
 from okoomer.kernel.paths import variable
 from okoomer.kernel.syscalls import disable_huge_pages
-from okoomer.policy.engine import FILL_RATE
+from okoomer.policy.engine import FILL_RATE, names_canary
 from okoomer.policy.model import CLASSES, Policy
 from okoomer.record import Record, from_plain, to_plain
 
@@ -27,7 +27,8 @@ class Options(Record):
     `source` is where the policy came from; memory of this machine can fall by `fill_rate` bytes per second. `voice` is
     whose words are spoken ("" are okoomer's own), `limits` what those need to know (the items of the voice's own
     record); with `syslog` they go there. `wake` and `answers` are the descriptors that lead to the courier that is a
-    child, `watcher` the one that the watcher watches (see watcher.start); -1 without. `open` is whether there is a
+    child, `watcher` the one that the watcher watches (see watcher.start), `canary` and `page`
+    those of the canary (see canary_start.start); -1 without. `open` is whether there is a
     door, at which couriers that run as `courier_uid` (-1: only root's) and as its group `courier_gid` are let in.
     `front` is the command that made all this, and makes it anew for a reload; `place` is what the courier is told of
     systemd-oomd's place, where that is taken (the items of its own record).
@@ -45,6 +46,8 @@ class Options(Record):
     wake: int = -1
     answers: int = -1
     watcher: int = -1
+    canary: int = -1
+    page: int = -1
     open: bool = False
     courier_uid: int = -1
     courier_gid: int = -1
@@ -100,6 +103,11 @@ def pauses(policy: Policy) -> bool:
 def changes(policy: Policy) -> bool:
     """Whether a policy does what has to be undone if the guard dies meanwhile."""
     return policy.prime or pauses(policy)
+
+
+def needs_canary(policy: Policy) -> bool:
+    """Whether it matters to a policy how late the canary is."""
+    return any(map(names_canary, policy.rules))
 
 
 def options_of(text: bytes) -> Options:

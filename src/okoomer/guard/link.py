@@ -8,12 +8,19 @@ import posix as os
 from _socket import MSG_DONTWAIT, socket
 from marshal import dumps
 
+from okoomer.events import model
+from okoomer.kernel import clock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
+    from okoomer.guard.ladder import Ladder
     from okoomer.guard.managed import Managed
+    from okoomer.guard.wake import Wake
     from okoomer.policy.model import Policy
+    from okoomer.record import Record
 
     class Requests(Protocol):
         """What a guard is asked for, by whom; see request.Requests."""
@@ -98,6 +105,15 @@ class Link:
                 # What fills all the room has lost its end.
                 self.managed.take(packet if len(packet) < PACKET else b"")
         return found
+
+    def listen(self, ladder: Ladder, wake: Wake, emit: Callable[[Record], None]) -> None:
+        """Takes the courier's answers to a guard's ladder, and says it when that was the last."""
+        for request, status in self.answers():
+            ladder.ran(request, status, clock.monotonic())
+        if not self.alive:
+            wake.off(self.fd)
+            ladder.runs = False
+            emit(model.Trouble("the courier has ended: no command is run and nothing is announced any more"))
 
     def configure(self, policy: Policy, place: tuple[Any, ...] = ()) -> None:
         """The courier is to do what this policy wants, from the next event on at the latest.

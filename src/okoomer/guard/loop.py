@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from okoomer.facts import Cgroup, Snapshot
+    from okoomer.guard.canary import Canary
     from okoomer.guard.cgroups import Cgroups
     from okoomer.guard.door import Door
     from okoomer.guard.ladder import Ladder
@@ -79,6 +80,7 @@ class Guard:
         self.link: Link | None = None
         self.door: Door | None = None
         self.turns: TakingTurns | None = None
+        self.canary: Canary | None = None
         #: Tell the state of memory also before each act.
         self.thorough = False
         self.ladder = ladder
@@ -165,6 +167,8 @@ class Guard:
         self.engine.triggers = self.wake.triggers
         self._again = {key: at for key, at in self._again.items() if now < at}
         verdict = self.engine.step(snapshot, self.ladder.busy(now), self._again)
+        if self.canary and verdict.asks:
+            self.canary.ask()
         self._tell(snapshot, verdict)
         self._changes.report(snapshot)
         self._relieve(verdict)
@@ -186,6 +190,8 @@ class Guard:
     def _read(self) -> Snapshot:
         """The machine now, with those cgroups that could matter as the rest of it stands."""
         snapshot = self.ladder.asking.excuse(self._sense.snapshot())
+        if self.canary:
+            snapshot = replace(snapshot, canary=self.canary.late())
         if not self._wants or self._cgroups is None:
             return snapshot
         wanted = self.engine.wanted(snapshot)
@@ -382,16 +388,6 @@ class Guard:
     def emergency(self, snapshot: Snapshot) -> float:
         """Bytes available below which a guard that hangs kills. In a dry run memory is never short enough."""
         return 0.0 if self._dry_run else lowest_level(self.policy, snapshot.memory.total)
-
-    def listen(self) -> None:
-        """Takes the courier's answers."""
-        assert self.link is not None
-        for request, status in self.link.answers():
-            self.ladder.ran(request, status, self._now())
-        if not self.link.alive:
-            self.wake.off(self.link.fd)
-            self.ladder.runs = False
-            self._emit(model.Trouble("the courier has ended: no command is run and nothing is announced any more"))
 
     def _alive(self, pause: float) -> None:
         if self.watchdog:

@@ -15,7 +15,7 @@ from okoomer import __version__
 from okoomer.events import model
 from okoomer.events.ring import Held, Ring
 from okoomer.guard.ladder import Ladder
-from okoomer.guard.launch import Options, changes, keep, options_of
+from okoomer.guard.launch import Options, changes, keep, needs_canary, options_of
 from okoomer.guard.loop import Guard
 from okoomer.guard.reaper import Reaper, hasten
 from okoomer.guard.rehearsal import rehearse
@@ -40,6 +40,8 @@ else:
     from _signal import SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal
 
 DONE, CANNOT = 0, 3
+#: What it means that there is no canary.
+UNHEARD = "how late programs are is not known, and counts as if they were late"
 
 
 def main(fd: int) -> NoReturn:
@@ -118,13 +120,20 @@ def run(options: Options) -> int:
     guard.engine.fill_rate = options.fill_rate
     if link:
         guard.link, ladder.runs = link, True
-        guard.wake.on(link.fd, guard.listen)
+        guard.wake.on(link.fd, lambda: link.listen(ladder, guard.wake, tell))
     elif policy.runs and not options.open:
         lacks.append("there is no courier: no command is run and nothing is announced")
     if options.open or changes(policy):
         from okoomer.guard.reception import receive
 
         lacks += receive(guard, options, machine.proc, tell, ring, sign)
+    if options.canary >= 0:
+        from okoomer.guard.canary import Canary
+
+        guard.canary = Canary(options.canary, options.page)
+        guard.canary.watch(guard.wake, lambda: tell(model.Trouble(f"the canary has ended: {UNHEARD}")))
+    elif needs_canary(policy):
+        lacks.append(f"there is no canary: {UNHEARD}")
     guard.watchdog = Watchdog(machine, hands, tell)
     guard.watchdog.short = guard.emergency(snapshot)
     guard.notify = Notify()

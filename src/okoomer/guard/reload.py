@@ -11,7 +11,7 @@ import posix as os
 import sys
 
 from okoomer.events import model
-from okoomer.guard.launch import ASKED, keep, options_of
+from okoomer.guard.launch import ASKED, keep, needs_canary, options_of
 from okoomer.guard.sense import Sense, Unreadable, wants_of
 from okoomer.kernel import clock
 
@@ -97,6 +97,8 @@ class Reloads:
         if policy.prime and not guard.outlook.primes and not options.dry_run:
             lack = "the kernel's own killer is not told whom to take, since nobody could undo it: start the guard anew"
             self._emit(model.Trouble(lack))
+        if needs_canary(policy) and not guard.canary:
+            self._emit(model.Trouble("there is no canary, whose lateness is unknown until okoomer is started anew"))
         self._emit(model.Changed(f"the policy was loaded again from {options.source}"))
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from okoomer.facts import Snapshot, Swap
 from okoomer.kernel import arc, clock, meminfo, pressure, swaps, vmstat, zram
 from okoomer.kernel.files import Source, read
+from okoomer.kernel.paths import exists
 from okoomer.policy.engine import comparisons
 from okoomer.record import replace
 
@@ -159,7 +160,20 @@ def recorded_clock(directory: str) -> float:
     Raises:
         Unreadable: The directory's file `clock` is missing or is not one number.
     """
-    path = f"{directory}/clock"
+    return _seconds(f"{directory}/clock")
+
+
+def recorded_canary(directory: str) -> float | None:
+    """By how many seconds the canary of a recorded machine was late; None if it had none.
+
+    Raises:
+        Unreadable: The directory's file `canary` is not one number.
+    """
+    path = f"{directory}/canary"
+    return _seconds(path) if exists(path) else None
+
+
+def _seconds(path: str) -> float:
     try:
         seconds = float(read(path))
         if seconds - seconds != 0:  # infinite, or not a number

@@ -29,11 +29,11 @@ def state(guard: Guard) -> str:
     """What there is to know, as one JSON object in ASCII: `available` and `effective` (what swap can still win) in
     bytes; `left`, seconds until nothing is left at the present rate, null if that is not in sight; the `level` (see
     events.model.Level); `psi_some` and `psi_full`, seconds stalled since boot, null where that is not read; of the
-    guard itself `cpu` (seconds), `rss` (bytes) and `cycles`; who is `paused`, each with pid, start (clock ticks), name,
-    user and seconds; of those who wait for their `turns`, if there are such, the pid and why; who is `primed` (see
-    guard.prime), if somebody is, with pid and name; who is `slowed` down, if somebody is, with pid, name and cgroup;
-    and the open `questions`, each with its fields and the seconds that are `left`. What has no room is left out, the
-    paused ones first.
+    guard itself `cpu` (seconds), `rss` (bytes) and `cycles`; by how many seconds the `canary` is late, where there is
+    one, null if it has ended; who is `paused`, each with pid, start (clock ticks), name, user and seconds; of those who
+    wait for their `turns`, if there are such, the pid and why; who is `primed` (see guard.prime), if somebody is, with
+    pid and name; who is `slowed` down, if somebody is, with pid, name and cgroup; and the open `questions`, each with
+    its fields and the seconds that are `left`. What has no room is left out, the paused ones first.
 
     Raises:
         Unreadable: Memory cannot be read, and never could.
@@ -51,6 +51,8 @@ def state(guard: Guard) -> str:
         "rss": resident("/proc", "self"),
         "cycles": guard.cycles,
     }
+    if guard.canary:
+        found["canary"] = round(guard.canary.late(), 6)
     head = to_json(found)[:-1]
     questions = guard.ladder.questions()
     for length in LENGTHS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from okoomer.policy.judge import OPERATORS
-from okoomer.policy.metrics import AVERAGE, LEVEL, METRICS, STALL
+from okoomer.policy.metrics import AVERAGE, CANARY, LEVEL, METRICS, STALL
 from okoomer.policy.model import And, Comparison, Held, Not, Somewhere
 from okoomer.policy.readings import SETTLING
 
@@ -163,6 +163,9 @@ class Ahead:
         # A stall cannot grow faster than time passes.
         if metric.kind == STALL and rising:
             return distance * comparison.over
+        # Nor can anybody be late any sooner; but only who is asked is late at all, which takes a look.
+        if metric.name == CANARY and rising:
+            return min(distance, glance)
         return SCOPE_GLANCE if metric.of_cgroup and metric.kind == AVERAGE else glance
 
     def _is_told(self, metric: Metric) -> bool:

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 #: oom_score_adj of those whom the kernel never kills (Documentation/filesystems/proc.rst, 3.1).
 NEVER = -1000
-#: What the courier calls itself. Whatever else is our child was so before this process became the guard.
-COURIER = "okoomer-courier"
+#: What those call themselves who work for us. Whatever else is our child was so before this process became the guard.
+COURIER, CANARY = "okoomer-courier", "okoomer-canary"
+PARTS = (COURIER, CANARY)
 #: So many ranked units are told.
 TOLD = 10
 
@@ -265,7 +266,7 @@ def protection(
             return "init"
         if process.pid in ours:
             return "okoomer itself" if process.pid == me else "a parent of okoomer"
-        if process.parent == me and process.name == COURIER:
+        if process.parent == me and process.name in PARTS:
             return "a part of okoomer"
         if process.adjustment <= NEVER:
             return "oom_score_adj -1000"

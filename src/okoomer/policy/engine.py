@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from okoomer.policy.ahead import CLOSELY, FILL_RATE, GLANCE, SCOPE_GLANCE, SWAP_FILL_RATE, Ahead
 from okoomer.policy.judge import Group, Judge, State, Tree
-from okoomer.policy.metrics import METRICS
+from okoomer.policy.metrics import CANARY, METRICS
 from okoomer.policy.model import Comparison, Held, Not, Somewhere
 from okoomer.policy.places import Place
 from okoomer.policy.readings import FORECAST_WINDOW, Readings
@@ -37,6 +37,8 @@ QUIET, HOLDING, FIRED = "quiet", "holding", "fired"
 LEISURE, HASTE = 2.0, 2.0
 #: And one that has others take turns looks ahead by itself, so that it may begin so many seconds late.
 SOON = 0.1
+#: Seconds before a rule about the canary can fire at which asking it begins: as long as what it says counts.
+HEED = 2.0
 
 
 class RuleVerdict(Record):
@@ -58,7 +60,8 @@ class Verdict(Record):
 
     `act` is the index of the rule that acts, `target` the cgroup that it acts about if it has a scope; `warnings` are
     the rules that only warn and do so now, each with its cgroup. `soonest` is the seconds before which no rule that has
-    not fired can fire, however fast memory fills, or which are soon enough for one that has no steps.
+    not fired can fire, however fast memory fills, or which are soon enough for one that has no steps. `asks`: how late
+    the canary is may matter soon, so somebody should ask it now.
     """
 
     time: float
@@ -67,6 +70,7 @@ class Verdict(Record):
     warnings: tuple[tuple[int, Cgroup | None], ...]
     soonest: float
     target: Cgroup | None = None
+    asks: bool = False
 
 
 class Engine:
@@ -142,7 +146,7 @@ class Engine:
         if taken is None or (taken.time, taken.memory) != (snapshot.time, snapshot.memory):
             self._take(snapshot)
         self._look(snapshot)
-        verdicts, act, target, warnings, soonest = [], None, None, [], float("inf")
+        verdicts, act, target, warnings, soonest, asks = [], None, None, [], float("inf"), False
         for index, state in enumerate(self._rules):
             rule = state.rule
             if rule.managed:
@@ -163,8 +167,10 @@ class Engine:
                     act, target = index, cgroup
                     one.rested = snapshot.time + rule.rest
             verdicts.append(self._said(state, fired))
-            soonest = min(soonest, self._soonest(state))
-        return Verdict(snapshot.time, tuple(verdicts), act, tuple(warnings), soonest, target)
+            ahead = self._soonest(state)
+            soonest = min(soonest, ahead)
+            asks = asks or (state.of_canary and (bool(fired) or ahead <= HEED))
+        return Verdict(snapshot.time, tuple(verdicts), act, tuple(warnings), soonest, target, asks)
 
     def forgo(self, index: int, target: Cgroup | None) -> None:
         """The act of the last verdict was not begun: its rule need not rest from it."""
@@ -274,6 +280,7 @@ class _RuleState:
         self._fired: dict[int, State] = {}
         nodes = [node for tree in self.trees for node in tree.nodes]
         self.comparisons = [node for node in nodes if isinstance(node.condition, Comparison)]
+        self.of_canary = names_canary(rule)
         #: By comparison the innermost `any in` that it stands in.
         self.within = {leaf: node.group for node in nodes if node.group for leaf in node.walk()}
         self._groups = list(dict.fromkeys((*([self.group] if self.group else ()), *self.within.values())))
@@ -349,6 +356,11 @@ class _RuleState:
 
 def _is_among(passed_over: Container[object], index: int, cgroup: Cgroup | None) -> bool:
     return index in passed_over or (cgroup is not None and (index, cgroup.inode) in passed_over)
+
+
+def names_canary(rule: Rule) -> bool:
+    """Whether it matters to a rule how late the canary is."""
+    return any(comparison.metric == CANARY for comparison in comparisons(rule))
 
 
 def comparisons(rule: Rule) -> Iterator[Comparison]:

@@ -226,6 +226,9 @@ def _cgroup_events() -> list[Metric]:
 #: Levels of available memory: of all there is, and of what programs can have at all.
 AVAILABLE, USER_AVAILABLE = "mem.available", "mem.available.user"
 
+#: How late a small ordinary process is. It is never unknown: where there is none, nobody denies that it hurts.
+CANARY = "canary.late"
+
 #: Computed by the engine from its history: the one metric that no single snapshot can give.
 FORECAST = "forecast.exhausted"
 
@@ -308,6 +311,13 @@ METRICS: dict[str, Metric] = {
             "seconds until memory and effective swap are gone at the rate of the last seconds; never, if they only "
             "waver",
             lambda s: available(s) + effective_swap(s),
+        ),
+        Metric(
+            CANARY,
+            TIME,
+            "seconds by which a small ordinary process is late with a sign of life, the worst of the last 2 s; without "
+            "such a process as late as can be",
+            lambda s: float("inf") if s.canary is None else s.canary,
         ),
         _of_cgroup("memory", LEVEL, "memory charged to it (memory.current)", "memory", total=_memory_total),
         _of_cgroup("anon", LEVEL, "its anonymous memory (memory.stat)", "anon", total=_memory_total),

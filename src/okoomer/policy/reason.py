@@ -31,7 +31,10 @@ _REASONS = (
     ({"limit"}, CGROUP_LIMIT),
     ({"size"}, CGROUP_SIZE),
 )
-_EVIDENCE = {"mem": "mem", "swap": "swap", "zram": "swap", "psi": "stall", "vm": "stall", "forecast": "forecast"}
+_EVIDENCE = {
+    "mem": "mem", "swap": "swap", "zram": "swap", "psi": "stall", "vm": "stall", "canary": "stall",
+    "forecast": "forecast",
+}  # fmt: skip
 #: The same for what is of a cgroup, by the word after `cgroup.`
 _EVIDENCE_OF_CGROUP = {
     **dict.fromkeys(("psi", "stall", "scan", "refault", "thrash"), "stall"),
