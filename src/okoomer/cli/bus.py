@@ -70,9 +70,6 @@ class Bus:
         pids = latest.get("pids") if latest.get("event") == "slowed" else None
         return [(int(pids[0]), str(latest.get("name", "")))] if pids else []
 
-    def canary(self) -> None:
-        """How late the canary is: that is not told on the bus."""
-
     def paused(self) -> list[tuple[int, int, str]]:
         """Who stands still as far as okoomer remembers."""
         (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))

@@ -74,11 +74,6 @@ class Door:
         found = self._state().get("primed")
         return (int(found[0]), str(found[1])) if found else None
 
-    def canary(self) -> float | None:
-        """By how many seconds the canary is late; None if there is none."""
-        late = self._state().get("canary")
-        return None if late is None else float(late)
-
     def answer(self, question: int, word: str, ceiling: int) -> tuple[str, str]:
         """Answers a question; the status and what there is to say about it."""
         return self._ask("answer", question, os.geteuid(), word, ceiling)

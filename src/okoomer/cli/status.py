@@ -134,7 +134,8 @@ def lateness(runtime_dir: str | None, directory: str) -> float | None:
     to = None
     try:
         to = reached(runtime_dir, directory)
-        return to.canary() if to else None
+        late = to.state().get("canary") if to else None
+        return None if late is None else float(late)
     except CannotHere:
         return None
     finally:
