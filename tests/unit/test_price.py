@@ -66,7 +66,8 @@ def imported() -> set[str]:
         import okoomer.events.earlyoom, okoomer.guard.band, okoomer.guard.canary, okoomer.guard.cgroups
         import okoomer.guard.kmsg, okoomer.guard.limit, okoomer.guard.managed, okoomer.guard.prime
         import okoomer.guard.rehearsal_cgroup, okoomer.guard.reload, okoomer.guard.shrink, okoomer.guard.slow
-        import okoomer.policy.instances, okoomer.policy.share
+        import okoomer.policy.instances
+        import okoomer.policy.share
         print(*sorted(set(sys.modules) - bare))
     """
     return set(started(program))
