@@ -16,8 +16,10 @@ from tests.vm.host import PACKAGES, HostError, missing, provide_tools
 SCREEN = ("xvfb", "dunst", "notification-daemon", "xdotool", "imagemagick")
 #: Programs that speak with okoomer on a bus.
 CLIENTS = ("python3-gi", "gir1.2-glib-2.0", "libglib2.0-bin", "systemd", "xdg-desktop-portal")
+#: What people work with, to be paused.
+PROGRAMS = ("nano", "sudo", "tmux", "gir1.2-gtk-3.0")
 #: Guests, and a bus of our own.
-NEEDED = (*PACKAGES, "dbus-daemon", "dbus-bin", *SCREEN, *CLIENTS)
+NEEDED = (*PACKAGES, "dbus-daemon", "dbus-bin", *SCREEN, *CLIENTS, *PROGRAMS)
 
 
 def main() -> int:

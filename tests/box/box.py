@@ -133,7 +133,8 @@ class Box:
             mounts.append((str(empty), "/proc/pressure", "", _MS_BIND, ""))
         mounts.append(("tmpfs", "/run", "tmpfs", 0, ""))
         if self.cgroup:
-            mounts.append(("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""))
+            # Not above the machine's own hierarchies: whoever asks where one is mounted would find those.
+            mounts += [("", "/sys/fs/cgroup", "", 0, ""), ("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, "")]
         else:
             mounts.append((str(empty), "/sys/fs/cgroup", "", _MS_BIND, ""))
         if hidepid:

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 MS_BIND = 4096
 MS_REMOUNT = 32
+MNT_DETACH = 2
 # Deaths must be stamped in time on a machine whose CPUs the test keeps busy.
 NICE = -20
 LONGEST_LINE = 16384
@@ -32,6 +33,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    """Without a source what is mounted there, and below, is taken away."""
+    if not source:
+        if _libc.umount2(target.encode(), MNT_DETACH):
+            raise OSError(ctypes.get_errno(), f"umount {target}")
+        return
     if _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()):
         raise OSError(ctypes.get_errno(), f"mount {source} on {target}")
 

@@ -81,6 +81,17 @@ print(next(line for line in lines if wanted in line))
 """
 
 
+def screen(stack: contextlib.ExitStack) -> str:
+    """Starts the X server; the name of the display that it has found."""
+    reading, writing = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writing), "-br", "-screen", "0", f"{SIZE}x24", "-nolisten", "tcp"]
+    server = subprocess.Popen(command, pass_fds=(writing,), stderr=subprocess.DEVNULL, start_new_session=True)
+    stack.callback(_end, server)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        return f":{told.readline().strip()}"
+
+
 class Stage:
     """See the module."""
 
@@ -102,7 +113,7 @@ class Stage:
             "XDG_RUNTIME_DIR": str(directory / "home"),
             "NO_AT_BRIDGE": "1",
         }
-        self.environment["DISPLAY"] = self._screen(stack)
+        self.environment["DISPLAY"] = screen(stack)
         if buttons:
             self._start(stack, str(BUTTONS))
         else:
@@ -112,18 +123,6 @@ class Stage:
         self.agent = AgentProcess(**self.environment)
         stack.callback(self.agent.close)
         self._stack = stack
-
-    def _screen(self, stack: contextlib.ExitStack) -> str:
-        """Starts the X server; the name of the display that it has found."""
-        reading, writing = os.pipe()
-        command = ["Xvfb", "-displayfd", str(writing), "-br", "-screen", "0", f"{SIZE}x24", "-nolisten", "tcp"]
-        server = subprocess.Popen(
-            command, pass_fds=(writing,), stderr=subprocess.DEVNULL, start_new_session=True
-        )  # fmt: skip
-        stack.callback(_end, server)
-        os.close(writing)
-        with os.fdopen(reading) as told:
-            return f":{told.readline().strip()}"
 
     def _dunst(self, stack: contextlib.ExitStack) -> None:
         chooser, config = self.directory / "chooser", self.directory / "dunstrc"

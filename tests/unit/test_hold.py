@@ -294,7 +294,7 @@ def test_processes_come_after_their_parents_each_once_even_in_a_circle() -> None
 
 
 def test_a_parent_in_the_unit_does_not_see_its_child_stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "LOOKS", 10**6)  # however busy the machine is
+    monkeypatch.setattr(signals, "PATIENT", 30.0)  # however busy the machine is
     program = """if True:
         import os, signal, time
         child = os.fork()

@@ -14,6 +14,7 @@ from errno import EALREADY, EPERM
 
 from okoomer.events.model import BY_USER, Paused, Resumed
 from okoomer.guard.note import Note
+from okoomer.guard.onlookers import Onlookers
 from okoomer.guard.scan import look
 from okoomer.guard.stop import Patience, lives, parents_first, stop, thaw, wake
 from okoomer.kernel import clock, control
@@ -95,6 +96,9 @@ class Holds:
         self._slots: dict[Key | int, int] = {}
         #: Who is never stopped, whatever is wished: ourselves, and whoever works for us.
         self.never = {1, os.getpid()}
+        #: Who would see it.
+        self.onlookers = Onlookers(proc, self.note, now)
+        self.onlookers.never = lambda pid: pid in self.never
         #: Whether somebody who was born while its unit was being stopped is not stopped too.
         self.spares: Callable[[Process], object] = lambda process: False
 
@@ -140,6 +144,7 @@ class Holds:
         if not hold.frozen:
             self._stop(hold, processes, spares or self.spares, may)
             if not hold.members:
+                self.onlookers.let_go(hold)
                 return None
         self._holds.append(hold)
         there = set(hold.pids)
@@ -201,6 +206,7 @@ class Holds:
         known = {process.pid for process in processes}
         pending = parents_first(processes)
         patience = Patience(self._proc)
+        self.onlookers.hold(hold, processes, patience)
         for _ in range(1 + ROUNDS):
             for process in pending:
                 if process.parent in patience.sent:
@@ -286,6 +292,7 @@ class Holds:
             hold.directory = -1
         else:
             self._run(hold.members)
+            self.onlookers.let_go(hold)
 
     def _run(self, members: Iterable[Key]) -> None:
         """Children before their parents."""
@@ -299,6 +306,7 @@ class Holds:
         """Lets all run again, and needs no note any more."""
         for hold in [*self._holds]:
             self.resume(hold, why, now)
+        self.onlookers.close()
         self.note.close()
 
     # --- what there is ------------------------------------------------------------------------------------------

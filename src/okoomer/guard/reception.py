@@ -35,6 +35,7 @@ def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | 
 
             recover(note, proc)
         holds = Holds(proc, note, tell)
+        holds.onlookers.watch(guard.wake.on)
     except OSError as error:
         # What is not noted could stand still for ever.
         return [f"nobody is paused or let in: {note}: {error.strerror or error}"]

@@ -3,17 +3,18 @@
 The parent of a process that gets SIGSTOP can see it: a shell takes its terminal back as if Ctrl-Z had been typed, and
 `sudo` stops itself. So within a unit parents are stopped before their children and run again after them: who stands
 still sees nothing, and when it runs again there is nothing to be seen any more; and who is stopped first bears no more
-children. What lies above the unit (the shell that somebody types into) sees that its job was stopped; the job then goes
-on in the background, and `fg` fetches it.
+children. For those above the unit see guard.onlookers.
 """
 
 from __future__ import annotations
 
 import posix as os
-from errno import EALREADY, ESRCH
+from errno import EALREADY, EPERM, ESRCH
+from time import sleep
 
 from okoomer.kernel import control
 from okoomer.kernel import process as kernel
+from okoomer.kernel.clock import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 else:
     from _signal import SIGCONT, SIGSTOP, pidfd_send_signal
 
-#: So often it is looked whether the parents of a unit stand still before their children are stopped: 2 ms at the most.
-LOOKS = 200
+#: Seconds for which it is waited, in all, for those to stand still who would see that others do; so often it is looked
+#: at once, and seconds between two looks after that: where processors are busy they need one for it first.
+PATIENT, AT_ONCE, GLIMPSE = 0.02, 10, 0.0002
 
 
 def stop(proc: str, pid: int, start: int, note: Callable[[], None]) -> None:
@@ -45,6 +47,9 @@ def stop(proc: str, pid: int, start: int, note: Callable[[], None]) -> None:
             raise ProcessLookupError(ESRCH, os.strerror(ESRCH))
         if stat.state in "Tt":
             raise OSError(EALREADY, "it stands still already")
+        if kernel.tracer(proc, pid):
+            # It would stand still for its debugger, who alone could let it run again.
+            raise PermissionError(EPERM, "somebody debugs it")
         note()
         pidfd_send_signal(pidfd, SIGSTOP)
     finally:
@@ -52,28 +57,39 @@ def stop(proc: str, pid: int, start: int, note: Callable[[], None]) -> None:
 
 
 class Patience:
-    """Looks whether processes stand still that were sent a SIGSTOP: as a rule they do some microseconds later, and one
-    that waits for a disk when that has answered, for which nobody waits.
+    """Looks whether those stand still who are to: as a rule they do some microseconds later, and one that waits for a
+    disk when that has answered, for which nobody waits.
 
     Attributes:
-        sent: Those who were sent one, as pids.
+        sent: Those who were sent a SIGSTOP, as pids.
     """
 
     def __init__(self, proc: str) -> None:
         self._proc = proc
-        self._left = LOOKS
+        self._left = PATIENT
         self.sent: set[int] = set()
 
     def wait(self, pid: int) -> None:
         """Returns when a process stands still, or soon."""
-        while self._left:
-            self._left -= 1
+
+        def stands() -> bool:
             try:
-                if kernel.stat(self._proc, pid).state not in "RSDI":
-                    break
+                return kernel.stat(self._proc, pid).state not in "RSDI"
             except (OSError, ValueError, IndexError):
-                break
+                return True
+
+        self.until(stands)
         self.sent.discard(pid)
+
+    def until(self, check: Callable[[], object]) -> None:
+        """Returns when something is so, or soon."""
+        for _ in range(AT_ONCE):
+            if check():
+                return
+        while self._left > 0 and not check():
+            began = monotonic()
+            sleep(GLIMPSE)
+            self._left -= monotonic() - began
 
 
 def parents_first(processes: list[Process]) -> list[Process]:

@@ -233,6 +233,23 @@ def worked(proc: str, pid: int) -> int:
         return 0
 
 
+def foreground(proc: str, pid: int) -> int:
+    """The process group that has the terminal of a process; none of them if it has no terminal, or is gone."""
+    try:
+        return int(read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()[5])
+    except (OSError, ValueError, IndexError):
+        return -1
+
+
+def tracer(proc: str, pid: int) -> int:
+    """Who holds a process as a debugger does; 0 for nobody.
+
+    Raises:
+        OSError, ValueError, IndexError: It is gone.
+    """
+    return number_after(status(proc, pid), b"\nTracerPid:") or 0
+
+
 def threads(proc: str, pid: int) -> list[int]:
     """The thread ids of a process, none if it is gone."""
     try:
