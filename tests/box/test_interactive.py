@@ -118,6 +118,22 @@ def test_ctrl_c_that_is_typed_while_a_job_stands_still_reaches_it_afterwards(
         assert b"Stopped" not in shell.said
 
 
+def test_ctrl_z_that_is_typed_while_a_job_stands_still_holds_afterwards(
+    somebody: Person, terminal: Callable[..., Terminal]
+) -> None:
+    shell = terminal(*SHELL)
+    shell.command("sleep 1000")
+    job = somebody.find(shell.leader, "sleep")
+    somebody.pause(job)
+    shell.type("\x1a")
+    assert b"Stopped" not in shell.said
+    somebody.let_go(job)
+    shell.wait("Stopped")
+    usable(shell)
+    shell.command("fg")
+    until(lambda: somebody.state(job) == "S", "the job to run")
+
+
 @needs("nano")
 def test_a_shell_whose_job_stands_still_for_long_has_its_terminal_meanwhile_and_fetches_the_job(
     somebody: Person, terminal: Callable[..., Terminal], tmp_path: Path

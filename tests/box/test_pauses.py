@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from okoomer.cli.door import Door
 from tests.box.guards import OKOOMER, state
 from tests.box.procfiles import GIB, MIB
+from tests.box.terminal import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +81,22 @@ def test_the_next_guard_resumes_whom_a_guard_and_its_watcher_left(box: Box, guar
     guard()
     box.until(lambda: state(hog) != "T", 60, "the hog to run again")
     assert hog.alive
+
+
+def test_ten_who_are_paused_run_again_when_the_guard_is_killed(box: Box, guard: Callable[[], Proc]) -> None:
+    crowd = box.crowd(10)
+    first = guard()
+    door = Door(f"/proc/{box.init_pid}/root/run/okoomer-0")
+    try:
+        for proc in crowd:
+            assert door.pause(proc.pid, 0)[0] == "ok"
+    finally:
+        door.close()
+    until(lambda: {state(proc) for proc in crowd} == {"T"}, "all to stand still")
+    began = monotonic()
+    first.kill(signal.SIGKILL)
+    until(lambda: "T" not in {state(proc) for proc in crowd}, "all to run again")
+    print(f"after {monotonic() - began:.3f} s")
 
 
 def test_a_person_pauses_and_resumes_a_process_and_all_below_it_but_never_the_guard(

@@ -161,7 +161,7 @@ def test_a_pid_that_is_another_process_by_now_is_nobody() -> None:
         hold = pause(made, [process])
         assert stands(pid)
         hold.members = ((pid, 1),)
-        made._slots = {(pid, 1): made._slots.popitem()[1]}
+        made._still._slots = {(pid, 1): made._still._slots.popitem()[1]}
         made.resume(hold, "", 1.0)
         assert state(pid) == "T"
         os.kill(pid, signal.SIGCONT)

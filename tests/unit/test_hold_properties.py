@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import contextmanager
-from errno import EALREADY, EPERM, ESRCH
+from errno import EALREADY, EMFILE, EPERM, ESRCH
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -13,6 +13,7 @@ from unittest import mock
 from okoomer.events.model import Paused, Resumed
 from okoomer.facts import Process
 from okoomer.guard import hold as module
+from okoomer.guard import still
 from okoomer.guard.hold import Holds
 from okoomer.guard.left import Left
 from okoomer.guard.request import Requests
@@ -39,6 +40,8 @@ class World:
         self.random = random
         self.alive = {FIRST + number for number in range(COUNT)}
         self.stopped: set[int] = set()
+        #: How often somebody cannot be let run now.
+        self.refuses = 0.0
         self.others = {pid for pid in self.alive if random.random() < 0.1}
         self.forbidden = {pid for pid in self.alive if random.random() < 0.1}
 
@@ -52,8 +55,10 @@ class World:
             raise OSError(EPERM, "")
         self.stopped.add(pid)
 
-    def wake(self, proc: str, pid: int, start: int) -> bool:
+    def wake(self, proc: str, pid: int, start: int, ending: bool) -> bool:
         assert pid not in self.others
+        if pid in self.alive and self.random.random() < self.refuses:
+            raise OSError(EMFILE, "")
         self.stopped.discard(pid)
         return pid in self.alive
 
@@ -67,8 +72,8 @@ class World:
     @contextmanager
     def instead(self) -> Iterator[None]:
         with (
-            mock.patch.object(module, "stop", self.stop),
-            mock.patch.object(module, "wake", self.wake),
+            mock.patch.object(still, "stop", self.stop),
+            mock.patch.object(still, "wake", self.wake),
             mock.patch.object(module, "lives", self.lives),
             mock.patch.object(module.kernel, "children", lambda proc, pid: []),
         ):
@@ -92,7 +97,7 @@ def check(world: World, open_: list[Hold], note: Path) -> None:
 
 @cases(800)
 def test_who_stands_still_is_held_and_noted_and_in_the_end_all_run(random: Random) -> None:
-    world, events = World(random), Kept()
+    world, events, refusals = World(random), Kept(), random.choice((0.0, 0.3))
     with tempfile.TemporaryDirectory() as folder, world.instead():
         note = Path(folder, "paused")
         holds = Holds("/proc", str(note), events.append)
@@ -115,13 +120,26 @@ def test_who_stands_still_is_held_and_noted_and_in_the_end_all_run(random: Rando
                     holds.prune(now)
                 case _:
                     continue
-            check(world, made, note)
+            if random.random() < refusals:
+                world.refuses = random.choice((0.0, 0.5))
+            if not refusals:
+                check(world, made, note)
             assert {row[0] for row in holds.listing()} == {hold.pids[0] for hold in made if not hold.over}
+        world.refuses = 0.0
+        holds.prune(98.0)
+        check(world, made, note)
         holds.close("over", 99.0)
         assert not world.stopped and not note.exists() and all(hold.over for hold in made)
     paused = [event for event in events if isinstance(event, Paused)]
     resumed = [event for event in events if isinstance(event, Resumed)]
-    assert len(paused) == len(made) and len(resumed) <= len(made) and len(paused) + len(resumed) == len(events)
+    assert len(paused) == len(made) and len(resumed) <= len(made) and len(paused) + len(resumed) == told(events)
+
+
+def told(events: Kept) -> int:
+    """How many events there are; that somebody cannot be resumed is told once."""
+    troubles = events.names().count("Trouble")
+    assert troubles <= 1
+    return len(events) - troubles
 
 
 class Nobody:

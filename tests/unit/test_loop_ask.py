@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from signal import SIGKILL
 from typing import TYPE_CHECKING
 
 import pytest
 
 from okoomer.events import model
+from okoomer.guard import loop
 from okoomer.guard.act import Act
 from okoomer.guard.asking import KEPT, weighed
 from okoomer.guard.question import OK
@@ -22,7 +24,7 @@ from okoomer.policy.model import Comparison, Policy, Rule, Step
 from okoomer.policy.scale import Candidate
 from okoomer.record import replace
 from tests.unit.cgroups import real
-from tests.unit.stands import Slowing
+from tests.unit.stands import Slowing, Stands
 from tests.unit.strategies import MIB
 from tests.unit.test_loop import KILLS, Stage
 
@@ -102,6 +104,27 @@ def seen(pid: int) -> Process:
     process = look("/proc", pid, frozenset())
     assert process
     return process
+
+
+@pytest.mark.parametrize("steps", [ASKS.steps, (Step("pause", 10.0), Step("kill"))])
+def test_the_time_that_a_machine_sleeps_is_none_to_answer_in_nor_to_stand_still(
+    steps: tuple[Step, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(monkeypatch, replace(ASKS, steps=steps))
+    stands = Stands(stage.world, stage.tell)
+    stage.guard.ladder.asking.holds = stands
+    stage.cycle(0.04)
+    stage.run(4)
+    stage.asleep = 8 * 3600.0
+    monkeypatch.setattr(loop.clock, "since_boot", lambda: stage.world.now + stage.asleep)
+    stage.run(4)
+    assert stage.told(model.Changed) == [model.Changed("the machine slept for 28800 s")]
+    assert [left for _, left in stage.guard.ladder.questions()] == (
+        [pytest.approx(2, abs=0.2)] if not stands.still else []
+    )
+    assert not stage.world.signals(SIGKILL)
+    stage.run(3)
+    assert stage.world.signals(SIGKILL) == [10]
 
 
 @pytest.mark.parametrize(("kind", "unit", "grows"), [("family", "family", True), ("process", "process", False)])

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
@@ -143,6 +144,13 @@ def test_a_shell_has_its_terminal_after_a_while(monkeypatch: pytest.MonkeyPatch)
         made.resume(hold, "", 2.0)  # type: ignore[arg-type]
         bash.type("fg\r")
         assert within(lambda: bash.foreground == job) and runs(job)
+
+
+def test_the_time_that_a_machine_sleeps_does_not_count() -> None:
+    told: list[int] = []
+    with holds() as (made, _):
+        made.onlookers.watch(lambda fd, call: told.append(fd))
+        assert f"clockid: {time.CLOCK_MONOTONIC}\n" in Path(f"/proc/self/fdinfo/{told[0]}").read_text()
 
 
 def test_one_that_holds_two_jobs_of_a_pipeline_goes_on_when_both_run(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from okoomer.events.model import BY_USER, Paused, Resumed
 from okoomer.guard.note import Note
 from okoomer.guard.onlookers import Onlookers
 from okoomer.guard.scan import look
-from okoomer.guard.stop import Patience, lives, parents_first, stop, thaw, wake
+from okoomer.guard.still import Still
+from okoomer.guard.stop import Patience, lives, parents_first
 from okoomer.kernel import clock, control
 from okoomer.kernel import process as kernel
 from okoomer.kernel.cgroup import mount
@@ -93,7 +94,7 @@ class Holds:
         self.note = Note(note, proc)
         self._emit = emit
         self._holds: list[Hold] = []
-        self._slots: dict[Key | int, int] = {}
+        self._still = Still(proc, self.note, emit)
         #: Who is never stopped, whatever is wished: ourselves, and whoever works for us.
         self.never = {1, os.getpid()}
         #: Who would see it.
@@ -168,31 +169,15 @@ class Holds:
             members = control.members(directory)
             if self.never.intersection(members):
                 raise PermissionError(EPERM, "okoomer or the init process is in it")
-            if hold.inode not in self._slots and control.amount(directory, "cgroup.freeze") == 1:
+            if hold.inode not in self._still and control.amount(directory, "cgroup.freeze") == 1:
                 raise OSError(EALREADY, "it stands still already")
-            if self._put(mounted + hold.cgroup, directory, hold.inode):
+            if self._still.freeze(mounted + hold.cgroup, directory, hold.inode):
                 hold.members = tuple((pid, kernel.ticks(self._proc, pid)) for pid in members[:TOLD])
                 hold.directory, directory = directory, -1
         finally:
             if directory >= 0:
                 os.close(directory)
         return members
-
-    def _put(self, path: str, directory: int, inode: int) -> bool:
-        """Whether a cgroup is frozen now, and by our doing."""
-        if inode in self._slots:
-            return True
-        try:
-            slot = self.note.add_setting(path, inode, "cgroup.freeze", "0", "1")
-        except OSError:
-            return False
-        try:
-            control.put(directory, "cgroup.freeze", b"1")
-        except OSError:
-            self.note.clear(slot)
-            return False
-        self._slots[inode] = slot
-        return True
 
     def _stop(
         self,
@@ -212,7 +197,7 @@ class Holds:
                 if process.parent in patience.sent:
                     patience.wait(process.parent)
                 key = (process.pid, round(process.started * kernel.TICKS))
-                if self._stop_one(key):
+                if process.pid not in self.never and self._still.stop(key):
                     stopped[key] = None
                     patience.sent.add(process.pid)
             children = [child for pid, _ in stopped for child in kernel.children(self._proc, pid) if child not in known]
@@ -230,28 +215,6 @@ class Holds:
                 del stopped[key]
                 self._run([key])
         hold.members = tuple(stopped)
-
-    def _stop_one(self, key: Key) -> bool:
-        """Whether a process stands still now, and by our doing."""
-        if key in self._slots:
-            return True
-        pid, start = key
-        if pid in self.never:
-            return False
-        slot = -1
-
-        def noted() -> None:
-            nonlocal slot
-            slot = self.note.add(pid, start)
-
-        try:
-            stop(self._proc, pid, start, noted)
-        except (OSError, ValueError, IndexError):
-            if slot >= 0:
-                self.note.clear(slot)
-            return False
-        self._slots[key] = slot
-        return True
 
     # --- and running again --------------------------------------------------------------------------------------
 
@@ -273,46 +236,48 @@ class Holds:
         for hold in [*self._holds]:
             if hold.frozen:
                 if ending.intersection(hold.pids):
-                    self._let_go(hold)
+                    self._let_go(hold, ending=True)
                 continue
             leaving = [key for key in hold.members if key[0] in ending]
             hold.members = tuple(key for key in hold.members if key[0] not in ending)
-            self._run(leaving)
+            self._run(leaving, ending=True)
             if not hold.members:
                 self._let_go(hold)
 
-    def _let_go(self, hold: Hold) -> None:
+    def _let_go(self, hold: Hold, ending: bool = False) -> None:
         hold.over = True
         self._holds = [other for other in self._holds if other is not hold]
         if hold.frozen:
             if not any(other.frozen and other.inode == hold.inode for other in self._holds):
-                thaw(hold.directory)
-                self.note.clear(self._slots.pop(hold.inode))
+                self._still.thaw(hold.inode, hold.directory, ending)
             os.close(hold.directory)
             hold.directory = -1
         else:
             self._run(hold.members)
             self.onlookers.let_go(hold)
 
-    def _run(self, members: Iterable[Key]) -> None:
+    def _run(self, members: Iterable[Key], ending: bool = False) -> None:
         """Children before their parents."""
         others = {key for other in self._holds if not other.frozen for key in other.members}
         for key in reversed([*members]):
-            if key in self._slots and key not in others:
-                wake(self._proc, *key)
-                self.note.clear(self._slots.pop(key))
+            if key in self._still and key not in others:
+                self._still.run(key, ending)
 
     def close(self, why: str, now: float) -> None:
         """Lets all run again, and needs no note any more."""
         for hold in [*self._holds]:
             self.resume(hold, why, now)
+        self._still.again()
         self.onlookers.close()
-        self.note.close()
+        # Whoever could not be let go is left to the watcher, and to the next guard.
+        if not self._still.owes:
+            self.note.close()
 
     # --- what there is ------------------------------------------------------------------------------------------
 
     def prune(self, now: float) -> None:
-        """Forgets those who have ended."""
+        """Forgets those who have ended, and tries once more where somebody could not be let go."""
+        self._still.again()
         for hold in [*self._holds]:
             if self.gone(hold):
                 self._let_go(hold)

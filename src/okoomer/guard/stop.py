@@ -19,11 +19,11 @@ from okoomer.kernel.clock import monotonic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from signal import SIGCONT, SIGSTOP, pidfd_send_signal
+    from signal import SIGCONT, SIGSTOP, SIGTSTP, pidfd_send_signal
 
     from okoomer.facts import Process
 else:
-    from _signal import SIGCONT, SIGSTOP, pidfd_send_signal
+    from _signal import SIGCONT, SIGSTOP, SIGTSTP, pidfd_send_signal
 
 #: Seconds for which it is waited, in all, for those to stand still who would see that others do; so often it is looked
 #: at once, and seconds between two looks after that: where processors are busy they need one for it first.
@@ -115,19 +115,34 @@ def lives(proc: str, pid: int, start: int) -> bool:
     return stat.state not in "ZX" and round(stat.started * kernel.TICKS) == start
 
 
-def wake(proc: str, pid: int, start: int) -> bool:
-    """Lets a process run again if it is still the same. Whether it was."""
+def wake(proc: str, pid: int, start: int, ending: bool = False) -> bool:
+    """Lets a process run again if it is still the same. Whether it was.
+
+    Whoever sends a stop to one that stands still already does so for himself: it waits there until somebody lets the
+    process run, which takes it away. So that is not done for a SIGSTOP, and a Ctrl-Z is sent once more.
+
+    Args:
+        ending: It has been asked to end, and must run so that it can, whoever has stopped it.
+
+    Raises:
+        OSError: It cannot be reached now.
+    """
     try:
         pidfd = os.pidfd_open(pid)
-    except OSError:
+    except ProcessLookupError:
         return False
     try:
         if not lives(proc, pid, start):
             return False
+        waiting = 0 if ending else kernel.stops(proc, pid)
+        if waiting & 1 << SIGSTOP:
+            return True
         # Whatever state it is in: one that waits for a disk has its SIGSTOP still to come.
         pidfd_send_signal(pidfd, SIGCONT)
+        if waiting & 1 << SIGTSTP:
+            pidfd_send_signal(pidfd, SIGTSTP)
         return True
-    except OSError:
+    except ProcessLookupError:
         return False
     finally:
         os.close(pidfd)

@@ -27,7 +27,7 @@ def recover(note: str, proc: str = "/proc", guard: str = "") -> int:
     if left.owner != guard if guard else alive:
         left.close()
         return 0
-    found = sum(wake(proc, pid, start) for pid, start in reversed(left.processes))
+    found = sum(_wake(proc, pid, start) for pid, start in reversed(left.processes))
     found += sum(set_back(*one) for one in left.settings)
     for pid, start, adj, ours, since in left.adjustments:
         found += lower(proc, pid, adj, ours, start)
@@ -38,6 +38,13 @@ def recover(note: str, proc: str = "/proc", guard: str = "") -> int:
     left.clear()
     left.close()
     return found
+
+
+def _wake(proc: str, pid: int, start: int) -> bool:
+    try:
+        return wake(proc, pid, start)
+    except OSError:
+        return False
 
 
 def set_back(directory: str, inode: int, file: str, text: str, ours: str) -> bool:

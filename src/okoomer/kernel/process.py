@@ -250,6 +250,18 @@ def tracer(proc: str, pid: int) -> int:
     return number_after(status(proc, pid), b"\nTracerPid:") or 0
 
 
+def stops(proc: str, pid: int) -> int:
+    """The signals that wait for a process which stands still, by SIGSTOP or the like: 1 << SIGNAL of each. 0 where it
+    does not, or is gone."""
+    try:
+        if stat(proc, pid).state != "T":
+            return 0
+        lines = status(proc, pid).splitlines()
+        return int(next(line for line in lines if line.startswith(b"ShdPnd:")).split()[1], 16) << 1
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0
+
+
 def threads(proc: str, pid: int) -> list[int]:
     """The thread ids of a process, none if it is gone."""
     try:

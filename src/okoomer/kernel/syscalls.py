@@ -51,6 +51,19 @@ def _raise(name: str) -> None:
     raise OSError(error, f"{name}: {os.strerror(error)}{hint}")
 
 
+def result(found: int) -> int:
+    """What a function that returns an int has returned, for which all of a register was taken.
+
+    Raises:
+        OSError: It has failed.
+    """
+    found &= 0xFFFFFFFF
+    if found >= 2**31:
+        error = _ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return found
+
+
 def lock_memory() -> None:
     """Keeps everything that is or will be touched in memory. Without MCL_ONFAULT (Linux 4.4) whole mappings would be
     filled at once, which costs an interpreter 5 MiB for pages that it never uses.

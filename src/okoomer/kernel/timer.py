@@ -4,11 +4,11 @@ machine sleeps."""
 from __future__ import annotations
 
 import posix as os
-from _ctypes import dlsym, get_errno
+from _ctypes import dlsym
 from _struct import pack
 from time import CLOCK_MONOTONIC
 
-from okoomer.kernel.syscalls import _Function, _libc
+from okoomer.kernel.syscalls import _Function, _libc, result
 
 _create = _Function(dlsym(_libc, "timerfd_create"))
 _settime = _Function(dlsym(_libc, "timerfd_settime"))
@@ -20,10 +20,7 @@ def timer() -> int:
     Raises:
         OSError: There are too many descriptors.
     """
-    fd = int(_create(CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK)) & 0xFFFFFFFF
-    if fd >= 2**31:
-        raise OSError(get_errno(), os.strerror(get_errno()))
-    return fd
+    return result(_create(CLOCK_MONOTONIC, os.O_CLOEXEC | os.O_NONBLOCK))
 
 
 def ring(fd: int, seconds: float) -> None:
