@@ -255,6 +255,20 @@ def lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+def test_a_shell_that_is_killed_while_its_job_stands_still_is_gone_for_its_parent_too(
+    box: Box, somebody: Person, terminal: Callable[..., Terminal]
+) -> None:
+    shell = terminal("sh", "-c", "bash --norc --noprofile -i; echo over")
+    shell.wait("ready> ")
+    shell.type("sleep 1000\r")
+    bash = somebody.find(shell.leader, "bash")
+    job = somebody.find(bash, "sleep")
+    somebody.pause(job)
+    until(lambda: somebody.state(bash) == "t", "the shell to be held")
+    box.spawn(["kill", "-KILL", str(bash)]).wait(60)
+    shell.wait("over")
+
+
 @needs("sudo")
 def test_a_command_of_sudo_and_sudo_go_on_when_the_guard_is_killed(
     somebody: Person, terminal: Callable[..., Terminal], tmp_path: Path

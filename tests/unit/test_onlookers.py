@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import TYPE_CHECKING
@@ -73,7 +73,8 @@ class Terminal:
 
     def close(self) -> None:
         for pid in (*self.children, self.pid):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
         os.close(self._master)
 
@@ -119,6 +120,7 @@ def test_a_shell_does_not_see_its_job_stand_still_and_the_job_keeps_the_terminal
             assert stands(job) and state(bash.pid) == "t" and noted(note) == {job}
             made.resume(hold, "", 2.0)  # type: ignore[arg-type]
             assert runs(job) and within(lambda: state(bash.pid) == "S") and bash.foreground == job
+        bash.said = b""
         bash.type("\x03")
         assert bash.says("ready> ") and b"Stopped" not in bash.said
 
@@ -172,10 +174,13 @@ def test_when_all_are_let_go_so_are_the_shells() -> None:
         assert within(lambda: state(bash.pid) == "S") and runs(job)
 
 
-def test_a_shell_that_is_killed_is_forgotten() -> None:
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_shell_that_is_killed_is_forgotten(resumed: bool) -> None:
     with shell("sleep 300") as (bash, job), watched() as made:
-        pause(made, job)
+        hold = pause(made, job)
         os.kill(bash.pid, signal.SIGKILL)
+        if resumed:
+            made.resume(hold, "", 2.0)  # type: ignore[arg-type]
         assert within(lambda: (made.onlookers.tend(), bash.pid not in made.onlookers._held)[1])
         os.kill(job, signal.SIGKILL)
         pid, bash.pid = bash.pid, os.posix_spawn("/bin/true", ["true"], {})
@@ -204,7 +209,9 @@ SUDO = """if True:
 """
 
 
-def test_sudo_is_held_as_long_as_it_takes_and_noted_with_those_whom_it_would_stop(tmp_path: Path) -> None:
+def test_sudo_is_held_as_long_as_it_takes_and_noted_with_those_whom_it_would_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     note = tmp_path / "paused"
     script = tmp_path / "sudo.py"
     script.write_text(SUDO)
@@ -220,7 +227,9 @@ def test_sudo_is_held_as_long_as_it_takes_and_noted_with_those_whom_it_would_sto
             hold = pause(all_, command)
             assert state(sudo) == "t" and state(made.pid) != "t"
             assert noted(note) == {made.pid, sudo, command}
-            assert all_.onlookers._held[sudo].until == float("inf")
+            monkeypatch.setattr(all_.onlookers, "_now", lambda: clock.monotonic() + 100 * BRIEF)
+            all_.onlookers.tend()
+            assert state(sudo) == "t"
             all_.resume(hold, "", 2.0)  # type: ignore[arg-type]
             assert within(lambda: state(sudo) == "S") and runs(command) and noted(note) == set()
         os.kill(command, signal.SIGKILL)

@@ -34,8 +34,8 @@ RELAYS = ("sudo", "su", "doas", "runuser")
 BRIEF = 5.0
 #: So many are held at once.
 MOST = 64
-#: So many are noted for the sake of one of these.
-CHAIN = 16
+#: So many are noted for the sake of one of these, and in all: whoever calls himself so must not fill the note.
+CHAIN, NOTED = 8, 128
 #: Seconds between two looks at those who are held.
 LOOK = 1.0
 
@@ -95,6 +95,7 @@ class Onlookers:
             if process.parent in self._held:
                 found = self._held[process.parent]
                 found.holds += [hold] if hold not in found.holds else []
+                found.leaving = False
             elif len(self._held) < MOST and not self.never(process.parent):
                 self._seize(hold, process, patience)
 
@@ -103,14 +104,14 @@ class Onlookers:
         stat = self._stat(pid)
         if stat is None or not sees(process, stat, kernel.foreground(self._proc, pid)):
             return
-        slots: list[int] = []
+        slots = self._note_relays(pid, stat)
         try:
-            self._note_relays(pid, stat, slots)
             trace.seize(pid)
         except OSError:
             self._clear(slots)
             return
-        found = self._held[pid] = Onlooker(pid, float("inf") if slots else self._now() + BRIEF, slots)
+        until = float("inf") if stat.name in RELAYS else self._now() + BRIEF
+        found = self._held[pid] = Onlooker(pid, until, slots)
         found.holds.append(hold)
         if kernel.ticks(self._proc, pid) != round(stat.started * kernel.TICKS):
             self._leave(found)
@@ -118,26 +119,27 @@ class Onlookers:
         patience.until(lambda: pid not in self._held or self._settle(found))
         ring(self._timer, LOOK)
 
-    def _note_relays(self, pid: int, stat: Stat, slots: list[int]) -> None:
+    def _note_relays(self, pid: int, stat: Stat) -> list[int]:
         """Notes who would be stopped if the guard died: one who stops when his command does, with all of his process
-        group that are found near him, and such ones above him.
-
-        Raises:
-            OSError: There is no room for it.
-        """
-        group, noted = -1, set[int]()
+        group that are found near him, and such ones above him. As many as there is room for; their slots."""
+        group, noted, slots = -1, set[int](), list[int]()
+        room = min(CHAIN, NOTED - sum(len(found.slots) for found in self._held.values()))
         while stat.name in RELAYS or stat.group == group:
             group = stat.group
             for one in (pid, *kernel.children(self._proc, pid)):
                 found = stat if one == pid else self._stat(one)
-                if found and found.group == group and one not in noted and len(noted) < CHAIN:
+                if found and found.group == group and one not in noted and len(noted) < room:
                     noted.add(one)
-                    slots.append(self._note.add(one, round(found.started * kernel.TICKS)))
+                    try:
+                        slots.append(self._note.add(one, round(found.started * kernel.TICKS)))
+                    except OSError:
+                        return slots
             pid = stat.parent
             above = self._stat(pid)
             if above is None:
                 break
             stat = above
+        return slots
 
     def _stat(self, pid: int) -> Stat | None:
         try:
@@ -186,7 +188,11 @@ class Onlookers:
         try:
             trace.release(found.pid, found.signal or 0)
         except OSError:
-            pass  # it was killed
+            # It was killed. As long as that is not known here, its parent does not hear of it either.
+            found.signal = None
+            self._settle(found)
+            ring(self._timer, LOOK / 20)
+            return
         self._forget(found)
 
     def _forget(self, found: Onlooker) -> None:
