@@ -247,6 +247,43 @@ def test_of_six_panes_five_go_on_while_one_stands_still(
     tmux("kill-server")
 
 
+@needs("tmux")
+@needs("nano")
+def test_an_editor_in_a_multiplexer_has_its_screen_as_it_was(
+    box: Box, somebody: Person, terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    socket, file = str(tmp_path / "tmux"), tmp_path / "text"
+
+    def tmux(*words: str) -> str:
+        done = box.daemon(["tmux", "-S", socket, *words])
+        assert done.wait(60).code == 0, words
+        return "\n".join(line.text for line in done.lines)
+
+    def shown() -> list[str]:
+        """The screen, without a message of the editor's that goes away by itself."""
+        return [line for line in tmux("capture-pane", "-p").splitlines() if line.strip() and "New File" not in line]
+
+    outer = terminal("tmux", "-S", socket, "-f", "/dev/null", "new-session", "-x", "120", "-y", "40", *SHELL)
+    outer.wait("ready> ")
+    tmux("send-keys", f"nano -I {file}", "Enter")
+    server = next(
+        int(entry.name)
+        for entry in box.proc.iterdir()
+        if entry.name.isdigit() and (entry / "comm").read_text() == "tmux: server\n"
+    )
+    editor = somebody.find(server, "nano")
+    tmux("send-keys", "a line of words")
+    until(lambda: "a line of words" in tmux("capture-pane", "-p"), "the words")
+    before = shown()
+    for _ in range(ROUNDS):
+        somebody.pause(editor)
+        somebody.resume(editor)
+    until(lambda: shown() == before, "the screen to be as it was")
+    tmux("send-keys", " and more")
+    until(lambda: "a line of words and more" in tmux("capture-pane", "-p"), "more words")
+    tmux("kill-server")
+
+
 def has(file: Path, expected: list[str]) -> None:
     until(lambda: lines(file) == expected, f"{expected[-1]} in {file}")
 

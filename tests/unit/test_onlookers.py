@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer import facts
-from okoomer.guard import stop
+from okoomer.guard import onlookers
 from okoomer.guard.left import Left
 from okoomer.guard.onlookers import BRIEF, sees
 from okoomer.kernel import clock, trace
@@ -38,7 +38,7 @@ if os.geteuid() != 0:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is."""
-    monkeypatch.setattr(stop, "PATIENT", 30.0)
+    monkeypatch.setattr(onlookers, "PATIENT", 30.0)
 
 
 class Terminal:

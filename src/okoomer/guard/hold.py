@@ -191,7 +191,7 @@ class Holds:
         known = {process.pid for process in processes}
         pending = parents_first(processes)
         patience = Patience(self._proc)
-        self.onlookers.hold(hold, processes, patience)
+        self.onlookers.hold(hold, processes)
         for _ in range(1 + ROUNDS):
             for process in pending:
                 if process.parent in patience.sent:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import posix as os
 
+from okoomer.guard.stop import Patience
 from okoomer.kernel import process as kernel
 from okoomer.kernel import trace
 from okoomer.kernel.timer import ring, timer
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from okoomer.facts import Process
     from okoomer.guard.hold import Hold
     from okoomer.guard.note import Note
-    from okoomer.guard.stop import Patience
     from okoomer.kernel.process import Stat
 
 #: They stop when their command does.
@@ -36,6 +36,8 @@ BRIEF = 5.0
 MOST = 64
 #: So many are noted for the sake of one of these, and in all: whoever calls himself so must not fill the note.
 CHAIN, NOTED = 8, 128
+#: Seconds for which it is waited at the most, in all, until they stand still: one who does not is not spared anything.
+PATIENT = 0.1
 #: Seconds between two looks at those who are held.
 LOOK = 1.0
 
@@ -84,11 +86,12 @@ class Onlookers:
         self._timer = timer()
         on(self._timer, self.tend)
 
-    def hold(self, hold: Hold, processes: Iterable[Process], patience: Patience) -> None:
+    def hold(self, hold: Hold, processes: Iterable[Process]) -> None:
         """Holds whoever would see these processes stand still. Returns when they stand still, or soon."""
         if self._timer < 0:
             return
         unit = {process.pid: process for process in processes}
+        patience = Patience(self._proc, PATIENT)
         for process in unit.values():
             if process.parent in unit:
                 continue

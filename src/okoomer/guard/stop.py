@@ -60,13 +60,16 @@ class Patience:
     """Looks whether those stand still who are to: as a rule they do some microseconds later, and one that waits for a
     disk when that has answered, for which nobody waits.
 
+    Args:
+        seconds: For which it is waited in all, if not PATIENT.
+
     Attributes:
         sent: Those who were sent a SIGSTOP, as pids.
     """
 
-    def __init__(self, proc: str) -> None:
+    def __init__(self, proc: str, seconds: float = 0.0) -> None:
         self._proc = proc
-        self._left = PATIENT
+        self._left = seconds or PATIENT
         self.sent: set[int] = set()
 
     def wait(self, pid: int) -> None:
