@@ -93,10 +93,8 @@ def test_ten_who_are_paused_run_again_when_the_guard_is_killed(box: Box, guard: 
     finally:
         door.close()
     until(lambda: {state(proc) for proc in crowd} == {"T"}, "all to stand still")
-    began = monotonic()
     first.kill(signal.SIGKILL)
     until(lambda: "T" not in {state(proc) for proc in crowd}, "all to run again")
-    print(f"after {monotonic() - began:.3f} s")
 
 
 def test_a_person_pauses_and_resumes_a_process_and_all_below_it_but_never_the_guard(
