@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from okoomer.policy.demand import Room
 from okoomer.policy.jobs import Family, Job
-from okoomer.policy.turns import Room, Turns
+from okoomer.policy.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from okoomer.policy.careers import IDLE
+from okoomer.policy.demand import CALM, Room
 from okoomer.policy.jobs import Family, Job
-from okoomer.policy.turns import AGED, CALM, HOPELESS, IDLE, RUN, STALE, Room, Turn, Turns
+from okoomer.policy.turns import AGED, HOPELESS, RUN, STALE, Turn, Turns
 from okoomer.record import replace
 from tests.unit.crowd import MIB, Body, Crowd, jobs
 from tests.unit.strategies import cases
@@ -72,13 +74,25 @@ def test_as_many_are_paused_as_it_takes_and_not_more() -> None:
 def test_the_largest_seen_is_what_each_will_need() -> None:
     turns = Turns()
     members = family(job(1, 300), job(2, 100), job(3, 100))
-    assert turns.peak(members) == 0
+    assert turns._careers.peak(members) == 0
     look(turns, 0.0, AMPLE, members)
-    assert turns.peak(members) == 300 * MIB
+    assert turns._careers.peak(members) == 300 * MIB
     # It has ended, and yet it is known what it needed.
     rest = family(job(2, 100), job(3, 100, 10, waiting=True))
     look(turns, 1.0, AMPLE, rest)
-    assert turns.peak(rest) == 300 * MIB
+    assert turns._careers.peak(rest) == 300 * MIB
+
+
+def test_what_one_users_jobs_need_says_nothing_of_anothers_below_the_same_forker() -> None:
+    turns = Turns()
+    mine, others = family(job(1, 300), job(2, 300), user=1000), family(job(11, 20), job(12, 20), user=1001)
+    look(turns, 0.0, AMPLE, mine, others)
+    # One of mine has ended, none of the others.
+    rest = family(job(2, 300), user=1000)
+    look(turns, 1.0, AMPLE, rest, others)
+    careers = turns._careers
+    assert (careers.peak(rest), careers.knows(rest)) == (300 * MIB, True)
+    assert (careers.peak(others), careers.knows(others)) == (20 * MIB, False)
 
 
 def test_the_oldest_waiting_one_goes_on_as_soon_as_there_is_room_for_all_that_it_will_need() -> None:

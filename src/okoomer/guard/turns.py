@@ -15,11 +15,12 @@ from okoomer.guard.stop import lives
 from okoomer.kernel import clock
 from okoomer.kernel import process as kernel
 from okoomer.policy.choose import apartness, level_of, protection
+from okoomer.policy.demand import STOP, Room
 from okoomer.policy.engine import FIRED
 from okoomer.policy.jobs import Family, Job, families
 from okoomer.policy.metrics import available, effective_swap
 from okoomer.policy.spend import spend
-from okoomer.policy.turns import STOP, Room, Turns
+from okoomer.policy.turns import Turns
 from okoomer.record import replace
 
 TYPE_CHECKING = False

@@ -36,6 +36,8 @@ MATTERS = 1 / 8
 
 #: A process: pid and start time in clock ticks.
 Key = tuple[int, int]
+#: A family: forker, user, and what its jobs are called.
+Which = tuple[Key, int, str]
 
 
 class Job(Record):
@@ -54,12 +56,18 @@ class Job(Record):
 
 
 class Family(Record):
-    """The jobs that one process, the forker, has started for one user."""
+    """The jobs of one `kind` that one process, the forker, has started for one user."""
 
     forker: Key
     name: str
     user: int
     jobs: tuple[Job, ...]
+    kind: str = ""
+
+    @property
+    def key(self) -> Which:
+        """What makes it this family and no other."""
+        return self.forker, self.user, self.kind
 
 
 def least_of(total: int) -> int:
@@ -120,17 +128,18 @@ def families(
                     named = alike.setdefault(whose.pop(), {})
                     named.setdefault(child.name.rstrip(NUMBERS), []).append(job)
         for user, named in alike.items():
-            jobs = max(named.values(), key=_weight)
+            kind, jobs = max(named.items(), key=_weight)
             some = any(job.waiting for job in jobs)
             if some or (len(jobs) >= SEVERAL and sum(job.size for job in jobs) >= total * MATTERS):
                 jobs.sort(key=lambda job: (job.born, job.key))
-                found.append(Family(key(process), process.name, user, tuple(jobs)))
+                found.append(Family(key(process), process.name, user, tuple(jobs), kind))
                 apart.add(process.pid)
     return found
 
 
-def _weight(jobs: list[Job]) -> tuple[bool, int]:
+def _weight(named: tuple[str, list[Job]]) -> tuple[bool, int]:
     """Which of several kinds of jobs takes turns: one that does so already, else the one that holds most."""
+    jobs = named[1]
     return any(job.waiting for job in jobs), sum(job.size for job in jobs)
 
 
