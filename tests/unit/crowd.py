@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from okoomer.policy.demand import Room
+from okoomer.guard.fall import Fall
+from okoomer.guard.turns import EARLY
+from okoomer.policy.demand import STOP, Room
 from okoomer.policy.jobs import Family, Job
 from okoomer.policy.turns import Turns
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 MIB = 1024**2
 #: Seconds of a step, and steps from one look to the next.
 STEP, EACH = 0.1, 2
+#: What may be in swap when somebody goes on, and seconds after which he does in any case.
+LITTLE, PATIENCE = 4 * MIB, 5.0
 
 
 class Body:
@@ -30,6 +34,8 @@ class Body:
         self.resident = 0.0
         self.swapped = 0.0
         self.waiting = False
+        #: Seconds that it has been coming back from swap, before it goes on.
+        self.coming: float | None = None
         self.paused = 0
         self.waited = 0.0
         self.longest = 0.0
@@ -78,6 +84,7 @@ class Crowd:
         self.page_out = 0.0
         self.order: tuple[tuple[int, int], ...] = ()
         self.crowded = False
+        self.fall = Fall()
         self.least = float(total)
         self.hopeless: list[str] = []
         self.none_ran = 0.0
@@ -115,11 +122,12 @@ class Crowd:
                 self.bodies.append(body)
 
     def _work(self) -> None:
-        running = [body for body in self.bodies if not body.waiting]
+        self._fetch()
+        running = [body for body in self.bodies if not body.waiting and body.coming is None]
         lacking = [body for body in running if body.swapped > 0]
         for body in self.bodies:
-            body.acted = not body.waiting
-            if body.waiting:
+            body.acted = not body.waiting and body.coming is None
+            if not body.acted:
                 body.waited += STEP
                 body.total += STEP
                 body.longest = max(body.longest, body.waited)
@@ -139,6 +147,20 @@ class Crowd:
                 body.ended = self.now
                 self.bodies.remove(body)
                 self.done.append(body)
+
+    def _fetch(self) -> None:
+        """One after the other."""
+        coming = [body for body in self.bodies if body.coming is not None]
+        for body in coming[:1]:
+            back = min(body.swapped, self.back * STEP)
+            body.swapped -= back
+            body.resident += back
+        alone = all(body.waiting or body.coming is not None for body in self.bodies)
+        for body in coming:
+            assert body.coming is not None
+            body.coming += STEP
+            if body.swapped <= LITTLE or body.coming >= PATIENCE or (alone and body is coming[0]):
+                body.coming = None
 
     def _reclaim(self) -> None:
         budget = self.out * STEP
@@ -187,17 +209,21 @@ class Crowd:
         assert self.turns
         level = int(self.total * 0.24)
         self.crowded = self.available < level if not self.crowded else self.available < level * 1.25
-        room = Room(int(self.available), level, int(max(0, self.swap_left - 0.1 * self.swap)), 0.0, self.crowded)
+        self.fall.take(self.now, int(self.available), self.total)
+        crowded = self.crowded or (self.available < EARLY * level and self.fall.short(self.now, STOP * level))
+        room = Room(int(self.available), level, int(max(0, self.swap_left - 0.1 * self.swap)), 0.0, crowded)
         turn = self.turns.decide(self.now, self.now, room, self.families())
         by_key = {body.key: body for body in self.bodies}
         for _, job, _ in turn.pause:
             body = by_key[job.key]
             assert not body.waiting
-            body.waiting, body.waited = True, 0.0
+            body.waiting, body.waited, body.coming = True, 0.0, None
             body.paused += 1
         for _, job, _ in turn.resume:
             assert by_key[job.key].waiting
-            by_key[job.key].waiting = False
+            body = by_key[job.key]
+            body.waiting = False
+            body.coming = 0.0 if body.swapped > LITTLE else None
         self.page_out, self.order = turn.page_out, turn.order
         if turn.hopeless:
             self.hopeless.append(turn.hopeless)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.facts import Memory, Snapshot, Swap
-from okoomer.guard import wake
+from okoomer.guard import turns, wake
 from okoomer.guard.doze import LONGEST, doze
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.loop import Guard
@@ -150,3 +150,9 @@ def test_a_guard_does_not_doze_where_a_rule_is_about_what_no_look_sees(
 def test_a_guard_does_not_doze_when_it_soon_has_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dozes(monkeypatch, LOW, report=3600.0)
     assert not dozes(monkeypatch, LOW, report=30.0)
+
+
+def test_a_guard_dozes_where_turns_could_be_taken_as_long_as_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dozes(monkeypatch, LOW, available=GIB, steps=(Step("turns"),))
+    monkeypatch.setattr(turns.TakingTurns, "idle", False)
+    assert not dozes(monkeypatch, LOW, available=GIB, steps=(Step("turns"),))

@@ -110,9 +110,10 @@ class Changes:
         """Whether some rule that ends somebody is not quiet: as long as that lasts is an episode."""
         return any(self.state_of(rule.name) != QUIET and not rule.only_warns for rule in self._policy.rules)
 
-    def quiet(self) -> bool:
-        """Whether all rules are."""
-        return all(state == QUIET for state in self._states.values())
+    def quiet(self, still: bool = False) -> bool:
+        """Whether all rules are; `still`: those that have others take turns need not be, since nobody does."""
+        turning = {rule.name for rule in self._policy.rules if rule.takes_turns} if still else ()
+        return all(state == QUIET or name in turning for name, state in self._states.items())
 
     def state_of(self, rule: str) -> str:
         """The state of a rule when it was last told of."""

@@ -173,7 +173,7 @@ class Guard:
         self._changes.report(snapshot)
         self._relieve(verdict)
         if self.turns and not self._dry_run:
-            self.turns.tend(self.policy, snapshot, verdict, self.engine.fill_rate, self.ladder)
+            self.turns.tend(self.policy, snapshot, verdict, self.ladder)
         self._seeker.rate(verdict, snapshot)
         if self.ladder.holds and now >= self._pruned + PRUNED:
             self._pruned = now
@@ -380,7 +380,7 @@ class Guard:
 
     def well(self) -> Snapshot | None:
         """The last snapshot, if nothing is to be said for a while as long as memory stays as it is."""
-        if self.show or not self._changes.quiet():
+        if self.show or not self._changes.quiet(self.turns is None or self.turns.idle):
             return None
         due = self.policy.report and self._changes.report_at - self._now() <= DOZED
         return None if due else self._changes.last

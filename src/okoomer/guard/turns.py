@@ -6,8 +6,11 @@ whomever that ends or lets go on is none of its business any more, and while an 
 from __future__ import annotations
 
 import posix as os
+from time import thread_time
 
 from okoomer.events.model import BY_TURNS, Refused, Trouble
+from okoomer.guard.ends import Ends
+from okoomer.guard.fall import Fall
 from okoomer.guard.jobs import by_job, each, key_of
 from okoomer.guard.paging import Paging
 from okoomer.guard.scan import descendants
@@ -25,7 +28,7 @@ from okoomer.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Protocol
 
     from okoomer.facts import Process, Snapshot
@@ -54,13 +57,13 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the sizes of known jobs, while memory falls and otherwise; and between two at all
 #: processes, which take this share of the time at the most, and RARELY while nobody waits and memory does not fall.
-SOONEST, CALMLY, FULLY, SHARE, RARELY = 0.1, 0.3, 1.0, 0.05, 5.0
+SOONEST, CALMLY, FULLY, SHARE, RARELY = 0.1, 0.3, 1.0, 0.05, 30.0
 #: The share of the time that they may take while memory falls.
 HASTE = 0.25
-#: The share of memory by which less is available when it falls.
-FALL = 1 / 128
-#: So many wait at once at the most, and so many of those who run are watched for their end.
-MOST, WATCHED = 192, 64
+#: Jobs may be looked at before the rule has fired where less than so many times its level is available.
+EARLY = 2.0
+#: So many wait at once at the most.
+MOST = 192
 #: The share of swap that stays free of those who wait: nobody is to end for want of it.
 SPARE = 0.15
 #: Seconds that somebody has to stand still before he is put into swap.
@@ -96,20 +99,17 @@ class TakingTurns:
         self._emit = emit
         self._me = me
         self._user = user
-        self._wake = wake
         self._now = clock.monotonic
         self._turns = Turns()
         self._paging = Paging(proc)
         self._told = False
-        #: Who waits, and why; who must not; the descriptors of those who run; what each had done at the last look.
+        #: Who waits, and why; who must not; who of those who run has ended; what each had done at the last look.
         self._waiting: dict[Key, tuple[Hold, str]] = {}
         self._kept: set[Key] = set()
         #: Of those who wait, who is to go on as soon as he is back from swap, until when and why.
         self._coming: dict[Key, tuple[float, str]] = {}
-        self._running: dict[Key, int] = {}
+        self._ends = Ends(wake)
         self._done: dict[Key, int] = {}
-        #: Of those who ran, who has ended since the last look.
-        self._over: list[Key] = []
         #: The families at the last look at all processes, the processes of each job, and who must not stand still.
         self._seen: list[Family] = []
         self._members: dict[Key, tuple[int, ...]] = {}
@@ -117,26 +117,28 @@ class TakingTurns:
         self._stays: Callable[[Process], bool] = lambda process: True
         #: When the next look at all is due, and when the next at sizes.
         self._due = self._next = self._soon = float("-inf")
-        self._pause = FULLY
-        self._last = 0
+        self._fall = Fall()
         self._stall: tuple[float, float] | None = None
 
     # --- for the loop -------------------------------------------------------------------------------------------
 
     def wait(self) -> float:
         """Seconds until it has to be looked at again."""
-        now = self._now()
-        return max(0.001, self._next - now) if self._next > float("-inf") else float("inf")
+        return max(0.001, self._next - self._now()) if self._next > float("-inf") else float("inf")
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits, and nothing comes to be decided as long as memory stays as it is."""
+        return not self._waiting and self._next in (float("-inf"), float("inf"))
 
     def listing(self, now: float) -> list[tuple[int, str, float, str]]:
         """Who waits: pid, name, seconds, and why."""
         return [(key[0], hold.name, now - hold.since, why) for key, (hold, why) in self._waiting.items()]
 
-    def tend(self, policy: Policy, snapshot: Snapshot, verdict: Verdict, fill_rate: float, ladder: Acts) -> None:
+    def tend(self, policy: Policy, snapshot: Snapshot, verdict: Verdict, ladder: Acts) -> None:
         """One pass.
 
         Args:
-            fill_rate: Bytes per second by which memory can fall.
             ladder: Tells whether an act is in flight, and has what has units stand still (guard.hold.Holds).
         """
         holds: Holds | None = ladder.holds
@@ -150,41 +152,39 @@ class TakingTurns:
             self._forget()
             return
         rule = policy.rules[index]
-        fired = verdict.rules[index].state == FIRED
+        total, left = snapshot.memory.total, available(snapshot)
+        level = level_of(rule.when, total) or LEVEL * total
+        self._fall.take(now, left, total)
+        # What falls so fast will have fired in a moment, and then it is late.
+        soon = left < EARLY * level and self._fall.short(now, STOP * level)
+        fired = soon or verdict.rules[index].state == FIRED
         freed = self._reap(holds, now)
         self._arrive(holds, now)
         if not (fired or self._waiting):
             self._forget()
             return
-        if now < self._next and not freed:
+        falls = self._fall.fallen
+        begins = falls and self._next == float("inf")
+        if not (freed or begins or now >= min(self._next, self._due)):
             return
-        left = available(snapshot)
-        falls = left < self._last - snapshot.memory.total * FALL
-        self._last = left
         # While memory falls, somebody new may be why.
         if now >= self._due or freed or (falls and now >= self._soon):
-            began = clock.monotonic()
+            began = thread_time()
             try:
                 self._see(rule, policy, snapshot, holds)
             except OSError:
                 self._next = now + FULLY  # they cannot be listed, which is told of already
                 return
-            took = clock.monotonic() - began
-            cost, self._soon = took / SHARE, now + took / HASTE
-            idle = not (self._waiting or falls)
-            self._pause = max(min(RARELY, 2 * self._pause) if idle else FULLY, cost)
-            self._due = now + self._pause
+            took = thread_time() - began
+            self._soon = now + took / HASTE
+            self._due = now + (max(FULLY, took / SHARE) if self._waiting or falls else RARELY)
         else:
             self._seen = self._sized()
-        room = self._room(rule, snapshot, fired)
-        self._judge(rule, snapshot, room, holds, ladder.busy(now))
-        # Twice, before it could come to that somebody has to wait.
-        reach = (left - STOP * room.level) / fill_rate / 2
-        self._next = self._now() + (
-            SOONEST
-            if falls
-            else max(SOONEST, (SOONEST if self._coming else CALMLY) if self._waiting else min(reach, FULLY))
-        )
+        self._fall.looked()
+        self._judge(rule, snapshot, self._room(level, snapshot, fired), holds, ladder.busy(now))
+        # Nobody will have to wait as long as nothing falls, unless it is short already.
+        calmly = CALMLY if self._waiting else FULLY if left < STOP * level else float("inf")
+        self._next = self._now() + (SOONEST if falls or self._coming else calmly)
 
     def instead(self, choice: Choice, snapshot: Snapshot) -> Choice:
         """A choice, with the youngest jobs in the place of their family (see policy.spend)."""
@@ -227,9 +227,13 @@ class TakingTurns:
                     if not job.waiting
                 },
             )
-            seen = each(seen, lambda job: replace(job, active=self._done.get(job.key) != before.get(job.key)))
+            seen = each(seen, lambda job: replace(job, active=self._acts(job.key, before)))
         self._seen = seen
         self._watch(seen)
+
+    def _acts(self, key: Key, before: Mapping[Key, int]) -> bool:
+        """Whether a job has done anything since all were looked at before; not while it comes back from swap."""
+        return key not in self._coming and self._done.get(key) != before.get(key)
 
     def _sized(self) -> list[Family]:
         """The families as they were, with the sizes of now; those who have ended are gone."""
@@ -265,9 +269,7 @@ class TakingTurns:
         if turn.hopeless:
             self._emit(Refused(rule.name, turn.hopeless, ()))
 
-    def _room(self, rule: Rule, snapshot: Snapshot, fired: bool) -> Room:
-        total = snapshot.memory.total
-        level = level_of(rule.when, total) or LEVEL * total
+    def _room(self, level: float, snapshot: Snapshot, fired: bool) -> Room:
         swap = min(effective_swap(snapshot), snapshot.swap.free) - int(SPARE * snapshot.swap.total)
         some = snapshot.memory_pressure.some.total - snapshot.excused[0] if snapshot.memory_pressure else 0.0
         before, self._stall = self._stall, (snapshot.time, some)
@@ -301,7 +303,7 @@ class TakingTurns:
             self._kept.add(job.key)  # it stands still already by somebody's wish, or cannot be stopped
             return
         self._waiting[job.key] = hold, f"{family.name} has more than fits: {why}"
-        self._drop(job.key)
+        self._ends.drop(job.key)
 
     def _have_go_on(self, job: Job, why: str, alone: bool, holds: Holds, now: float) -> None:
         """A job goes on, at once if it is there or nobody else runs; else when it is back from swap in one go, which
@@ -317,12 +319,14 @@ class TakingTurns:
         self._resume(job.key, why, holds, now)
 
     def _arrive(self, holds: Holds, now: float) -> None:
-        """Who is back from swap, or has not come for too long, goes on."""
+        """Who is back from swap, or has not come for too long, goes on; the first one, too, if nobody else runs."""
+        alone = all(job.key in self._waiting for family in self._seen for job in family.jobs)
         for key, (until, why) in [*self._coming.items()]:
             if key not in self._waiting:
                 del self._coming[key]
-            elif now >= until or self._paging.fetched(self._waiting[key][0].members):
+            elif alone or now >= until or self._paging.fetched(self._waiting[key][0].members):
                 self._resume(key, why, holds, now)
+                alone = False
 
     def _resume(self, key: Key, why: str, holds: Holds, now: float) -> None:
         self._coming.pop(key, None)
@@ -356,42 +360,19 @@ class TakingTurns:
                 freed = True
                 if lives(self._proc, *key):
                     self._kept.add(key)
-        for key in [*self._over]:
-            self._drop(key)
-            freed = True
-        self._over.clear()
+        freed = self._ends.take() or freed
         if freed:
             holds.prune(now)
         return freed
 
     def _watch(self, seen: Iterable[Family]) -> None:
-        there = {job.key: job for family in seen for job in family.jobs}
-        self._kept &= there.keys()
-        for key in [key for key in self._running if key not in there or key in self._waiting]:
-            self._drop(key)
-        for key in there if self._waiting else ():
-            if key not in self._running and key not in self._waiting and len(self._running) < WATCHED:
-                try:
-                    self._running[key] = fd = os.pidfd_open(key[0])
-                except OSError:
-                    continue
-                self._wake.on(fd, partial_end(self._over, key))
-
-    def _drop(self, key: Key) -> None:
-        fd = self._running.pop(key, -1)
-        if fd >= 0:
-            self._wake.off(fd)
-            os.close(fd)
+        there = {job.key for family in seen for job in family.jobs}
+        self._kept &= there
+        self._ends.watch([key for key in there if key not in self._waiting] if self._waiting else ())
 
     def _forget(self) -> None:
         if self._next == float("-inf"):
             return
-        for key in [*self._running]:
-            self._drop(key)
+        self._ends.watch(())
         self._seen, self._members, self._by_pid, self._done, self._stall = [], {}, {}, {}, None
-        self._due, self._next, self._pause = float("-inf"), float("-inf"), FULLY
-
-
-def partial_end(over: list[Key], key: Key) -> Callable[[], None]:
-    """What is done when a job ends: it is noted."""
-    return lambda: over.append(key)
+        self._due = self._next = float("-inf")

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 #: One that is younger than these seconds, and seen for the first time, has grown to what it is.
 YOUNG = 10.0
-#: Seconds over which growth is taken, so that a step is no trend.
-SMOOTH = 0.2
+#: Seconds over which growth is taken, so that a step is no trend, and over which it is forgotten: who gets no processor
+#: for a moment grows on.
+SMOOTH, FADING = 0.2, 0.6
 #: Seconds of work without growth after which a job has what it needs.
 SETTLED = 3.0
 #: Seconds without CPU time, growth or faults after which a job that may run does not: it waits for somebody.
@@ -25,18 +26,21 @@ ENDED = 8
 class Career:
     """What is remembered of a job."""
 
-    __slots__ = ("acted", "grew", "growth", "most", "resumed", "seen", "since", "size")
+    __slots__ = ("acted", "calm", "coming", "growth", "most", "resumed", "seen", "since", "size")
 
     def __init__(self, job: Job, now: float, age: float) -> None:
         self.size = self.most = job.size
         self.seen = now
         #: Bytes per second; of one that was never seen before, what it must have grown by.
         self.growth = job.size / max(age, 0.1) if age < YOUNG else 0.0
-        self.grew = now - min(max(age, 0.0), SETTLED)
+        #: Seconds that it has worked without growing.
+        self.calm = min(max(age, 0.0), SETTLED)
         #: When it last did anything, since when it waits, and when it last went on.
         self.acted = now
         self.since = now
         self.resumed = float("-inf")
+        #: It may go on, and has not done anything since: it comes back from swap.
+        self.coming = False
 
     def acts(self, now: float) -> bool:
         """Whether it really runs."""
@@ -45,7 +49,7 @@ class Career:
     @property
     def settled(self) -> bool:
         """Whether it works on without growth, and so has what it needs."""
-        return self.acted - self.grew >= SETTLED
+        return self.calm >= SETTLED
 
 
 class Careers:
@@ -100,12 +104,18 @@ class Careers:
         elif now - known.seen >= 0.1 and not job.waiting:
             age = now - known.seen
             rate = 0.0 if stale else max(0.0, job.size - known.size) / age
-            known.growth += (rate - known.growth) * age / (age + SMOOTH)
-            if known.growth * SETTLED > 0.02 * job.size:
-                known.grew = now
+            known.growth += (rate - known.growth) * age / (age + (SMOOTH if rate > known.growth else FADING))
+            if rate * SETTLED > 0.02 * job.size:
+                known.calm = 0.0
+            elif job.active:
+                known.calm += age
         if now - known.seen >= 0.1 or job.waiting:
             known.seen, known.size = now, job.size
         known.most = max(known.most, job.size)
+        if known.coming and not job.waiting:
+            # It begins when it is there: until then it has neither worked nor rested.
+            known.resumed = now
+            known.coming = not job.active
         if job.active or stale:
             known.acted = now
 
@@ -116,4 +126,5 @@ class Careers:
     def resumed(self, job: Job) -> None:
         """A job goes on."""
         known = self._known[job.key]
-        known.resumed = known.acted = known.grew = self._now
+        known.resumed = known.acted = self._now
+        known.calm, known.coming = 0.0, True

@@ -19,7 +19,7 @@ STOP, GO, GO_KNOWN = 1 / 3, 1 / 2, 2 / 5
 #: Who may still take less than this part of the level is not paused for it.
 WORTH = 256
 #: Seconds ahead for which growth is taken to go on.
-AHEAD = 1.5
+AHEAD = 3.5
 #: Seconds that a job goes on at least before it is paused again, unless next to nothing is left.
 CALM = 3.0
 #: One that has less than this share of what it will need has just begun.

@@ -32,7 +32,7 @@ SEVERAL = 2
 #: A job that holds less than this share of memory is left alone, or than these bytes, whichever applies.
 LEAST, LOWEST, HIGHEST = 1 / 256, 4 * MIB, 64 * MIB
 #: A family whose jobs hold less than this share of memory together is not what fills it.
-MATTERS = 1 / 8
+MATTERS = 1 / 16
 
 #: A process: pid and start time in clock ticks.
 Key = tuple[int, int]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: Seconds that all who may run stand still before the oldest waiting one goes on whether it fits or not.
 NOBODY = 1.0
-#: Seconds that a job waits before the youngest running one has to make room for it, and that this one has run then.
-AGED, RUN = 30.0, 10.0
+#: Seconds that a job waits before the youngest running one has to make room for it, and that this one has run then. As
+#: long as one is done after the other each gets its turn, and it takes that much longer.
+AGED, RUN, LONG = 30.0, 10.0, 90.0
 #: Seconds that one has waited when a younger one that is small still makes room for it at once.
 PASSED = 2.0
 #: Seconds between two pauses for stalls alone, and the share of time that somebody has to wait for memory.
@@ -53,6 +54,8 @@ class Turns:
         self._stalled = float("-inf")
         #: When somebody ended or went on last, or began to wait.
         self._progress = float("inf")
+        #: When somebody ended or went on last.
+        self._moved = float("-inf")
         self._told = False
 
     def decide(self, now: float, since_boot: float, room: Room, families: Sequence[Family]) -> Turn:
@@ -65,7 +68,7 @@ class Turns:
         ended = self._careers.take(now, since_boot, families)
         self._now = now
         if ended:
-            self._progress = now
+            self._progress = self._moved = now
         waiting = [(family, job) for family in families for job in family.jobs if job.waiting]
         look = Look(self._careers, now, room, families)
         if look.active:
@@ -79,6 +82,8 @@ class Turns:
             turn = replace(turn, resume=self._resume(look, waiting).resume)
         if turn.pause or turn.resume or not waiting or self._progress > now:
             self._progress = now
+        if turn.resume:
+            self._moved = now
         if turn.resume or not waiting:
             self._told = False
         return turn
@@ -118,7 +123,8 @@ class Turns:
             return [(*crumb, f"{job.name} was there before and waits")]
         # The last one that runs makes room, too: the other begins as soon as it stands.
         found = look.youngest(older=job.born, calm=RUN, last=True) or look.youngest(calm=AGED, last=True)
-        if waited >= AGED and found and look.fits(family, job, found):
+        stuck = waited >= AGED and (self._now - self._moved >= AGED or waited >= LONG)
+        if stuck and found and look.fits(family, job, found):
             return [(*found, f"{job.name} has waited for {waited:.0f} s and takes its place")]
         return []
 
