@@ -14,7 +14,7 @@ from .earlyoom import EARLYOOM, EARLYOOM_FEDORA
 from .kernel import NONE, NONE_MGLRU
 from .model import APPS, REASON, VOICE, VOICES, Daemon, Setting
 from .nohang import NOHANG, NOHANG_DESKTOP
-from .okoomer import OKOOMER, OKOOMER_CONTAINERS, OKOOMER_SERVER, OKOOMER_TURNS
+from .okoomer import OKOOMER, OKOOMER_CONTAINERS, OKOOMER_SERVER
 from .oomd import OOMD
 from .places import OKOOMER_OOMD, OKOOMER_SLICES, OKOOMER_SYSTEMD_OOMD, OOMD_SLICES
 from .systemd_oomd import SYSTEMD_OOMD, SYSTEMD_OOMD_FEDORA
@@ -34,7 +34,7 @@ DAEMONS: dict[str, Daemon] = {
 #: With those that play only where a scenario names them.
 EVERYBODY: dict[str, Daemon] = DAEMONS | {
     daemon.name: daemon
-    for daemon in (OOMD_SLICES, OKOOMER_OOMD, OKOOMER_SYSTEMD_OOMD, OKOOMER_SLICES, OKOOMER_CONTAINERS, OKOOMER_TURNS)
+    for daemon in (OOMD_SLICES, OKOOMER_OOMD, OKOOMER_SYSTEMD_OOMD, OKOOMER_SLICES, OKOOMER_CONTAINERS)
 }
 
 LOADS = ("stress-ng", "tmux")  # what scenarios run

@@ -1,7 +1,6 @@
 """This checkout's okoomer, under the unit that it ships."""
 
 import shlex
-from pathlib import Path
 
 from tests.vm import daemon
 from tests.vm.job import File
@@ -34,10 +33,7 @@ print(stall.sub(scaled, policy), end="")
 """
 
 
-CROWDED = Path(__file__).parents[2] / "deploy" / "policy" / "crowded.toml"
-
-
-def _okoomer(name: str, preset: str, more: Path | None = None) -> Daemon:
+def _okoomer(name: str, preset: str) -> Daemon:
     lines = f"""\
 if [ -n "$setting" ]; then
     mkdir -p {PLACE}
@@ -46,21 +42,13 @@ if [ -n "$setting" ]; then
     systemctl daemon-reload
 fi
 """
-    added = ""
-    if more:
-        added = f" and {more.stem}.toml behind it"
-        lines = f"""\
-cat {LIBRARY}/okoomer/policy/presets/{preset}.toml {PLACE}/{more.name} >{POLICY}
-change /etc/systemd/system/{UNIT}.d/lab.conf '--policy {preset}' '--policy {POLICY}'
-systemctl daemon-reload
-"""
     return Daemon(
         name=name,
-        title=f"okoomer, {preset}{added}",
-        settings=f"This checkout, under its own unit, with the preset {preset}{added}.",
+        title=f"okoomer, {preset}",
+        settings=f"This checkout, under its own unit, with the preset {preset}.",
         unit=UNIT,
         packages=("python3",),
-        files=lambda: (*_files(preset), *((File(f"{PLACE}/{more.name}", more),) if more else ())),
+        files=lambda: _files(preset),
         setup=setup(lines, UNIT),
         # It tells systemd when it is ready.
         start=start(UNIT, f"systemctl --quiet is-active {UNIT}"),
@@ -73,4 +61,3 @@ systemctl daemon-reload
 OKOOMER = _okoomer("okoomer", "desktop")
 OKOOMER_SERVER = _okoomer("okoomer-server", "server")
 OKOOMER_CONTAINERS = _okoomer("okoomer-containers", "containers")
-OKOOMER_TURNS = _okoomer("okoomer-turns", "desktop", CROWDED)

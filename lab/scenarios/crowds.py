@@ -144,7 +144,7 @@ END
             over hog
         """,
         limit_s=110,
-        daemons=("none", "earlyoom", "nohang-desktop", "okoomer", "okoomer-turns"),
+        daemons=("none", "earlyoom", "nohang-desktop", "okoomer", "okoomer-server"),
     ),
     Scenario(
         name="S18-six",
@@ -157,7 +157,7 @@ END
             over hog
         """,
         limit_s=60,
-        daemons=("none", "okoomer-turns"),
+        daemons=("none", "okoomer"),
     ),
     Scenario(
         name="S18-two",
@@ -172,6 +172,6 @@ END
         """,
         voices=("first", "second"),
         limit_s=110,
-        daemons=("none", "okoomer-turns"),
+        daemons=("none", "okoomer"),
     ),
 )

@@ -1,21 +1,18 @@
-"""The step `turns`: how it is written, what it means for other rules, and where it begins behind a preset."""
+"""The step `turns`: how it is written, what it means for other rules, and where it begins in the presets."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from okoomer.guard.launch import pauses
 from okoomer.policy.choose import level_of
 from okoomer.policy.engine import FIRED, Engine
-from okoomer.policy.language import PRESETS, parse
+from okoomer.policy.language import load, parse
 from okoomer.policy.source import PolicyError
 from okoomer.policy.write import text_of
 from tests.unit.test_presets import machine
 
 GIB = 1024**3
-RULE = Path(__file__).parents[2] / "deploy" / "policy" / "crowded.toml"
 
 
 def rules(steps: str) -> str:
@@ -46,8 +43,8 @@ def test_what_is_written_is_read_again() -> None:
 
 
 @pytest.mark.parametrize("name", ["desktop", "server"])
-def test_behind_a_preset_they_begin_long_before_anybody_stalls_and_before_any_rule_that_kills(name: str) -> None:
-    policy = parse(PRESETS[name].read_text() + RULE.read_text(), "x")
+def test_in_the_presets_they_begin_long_before_anybody_stalls_and_before_any_rule_that_kills(name: str) -> None:
+    policy = load(name)
     (rule,) = [rule for rule in policy.rules if rule.takes_turns]
     for total in (GIB, 8 * GIB, 32 * GIB):
         level = level_of(rule.when, total)
@@ -60,3 +57,7 @@ def test_behind_a_preset_they_begin_long_before_anybody_stalls_and_before_any_ru
     verdicts = [engine.step(snapshot) for snapshot in machine(8, 1.5)]
     assert {rule.name for rule in verdicts[-1].rules if rule.state == FIRED} == {"crowded"}
     assert verdicts[-1].act is None and verdicts[-1].soonest >= 0.1
+
+
+def test_the_preset_of_containers_has_none_since_what_runs_there_has_limits_of_its_own() -> None:
+    assert not any(rule.takes_turns for rule in load("containers").rules)
