@@ -14,8 +14,8 @@ from lab.run import By, Ending, Role, Run
 from lab.scenarios import SCENARIOS
 
 HEAD = (
-    ("scene", "daemon", "ended by it", "others lost", "first kill, s", "until the culprit is gone, s", "stall, s"),
-    ("---",) * 7,
+    ("scene", "daemon", "ended by it", "others lost", "first kill, s", "until all is over, s", "stall, s", "waited, s"),
+    ("---",) * 8,
 )
 
 
@@ -39,6 +39,7 @@ def _line(runs: Sequence[Run]) -> tuple[str, ...]:
         _median([one.first_kill_s for one in of]),
         _median([one.seen.over for one in runs]),
         _median([one.full_s for one in of]),
+        _each(map(_waits, runs)),
     )
 
 
@@ -60,6 +61,16 @@ def _lost(run: Run) -> str:
     """What the scene says of who else is gone, in whatever way."""
     found = [note.partition(": lost ")[2] for note in run.seen.notes if ": lost " in note]
     return ", ".join(found) or NOTHING
+
+
+def _waits(run: Run) -> str:
+    """What each of several users waited, and when he was done."""
+    if len(found := figures.waits(run.seen)) < 2:
+        return NOTHING
+    return ", ".join(
+        f"{one.who} {number(one.waited_s)}, {'done at ' + number(one.done_s) if one.done_s else 'not done'}"
+        for one in found
+    )
 
 
 def _median(values: Sequence[float | None]) -> str:

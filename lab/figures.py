@@ -74,6 +74,17 @@ class Figures:
     """Each kill had a reason that a program can read, within a second."""
 
 
+@dataclass(frozen=True)
+class Waits:
+    """What the work of one of several took him."""
+
+    who: str
+    done_s: float | None
+    """When the last of his workers was done; None if one was not."""
+    waited_s: float
+    """By how much his workers together took longer than their work is."""
+
+
 def of(run: Run) -> Figures:
     """The figures of a run whose scenario could be set up; ``ValueError`` for one that failed."""
     seen, scenario = run.seen, SCENARIOS[run.scenario]
@@ -176,6 +187,19 @@ def _work_lost(seen: Seen) -> float:
 def _work_saved(seen: Seen, lost_s: float) -> float | None:
     total = sum(work.total_s for work in seen.work)
     return round((sum(work.done_s for work in seen.work) - lost_s) / total, 3) if total else None
+
+
+def waits(seen: Seen) -> tuple[Waits, ...]:
+    """Of each who has workers; all of them begin with the incident."""
+    return tuple(
+        Waits(
+            who,
+            max(work.at for work in works) if all(work.done_s >= work.total_s for work in works) else None,
+            round(sum(work.at - work.done_s for work in works), 1),
+        )
+        for who in sorted({work.voice for work in seen.work})
+        if (works := [work for work in seen.work if work.voice == who])
+    )
 
 
 def _score(seen: Seen, scenario: Scenario, hung: bool, session: bool) -> float:

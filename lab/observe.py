@@ -114,11 +114,12 @@ def _memory(seen: Result, shift: float) -> Iterator[Memory]:
 
 
 def _work(seen: Result, shift: float) -> list[Work]:
-    last: dict[str, Work] = {}
+    last: dict[tuple[str, str], Work] = {}
     for line in seen.lines:
         words = line.text.split()
         if len(words) == 4 and words[0] == "work":
-            last[words[1]] = Work(_round(line.at + shift), words[1], float(words[2]), float(words[3]))
+            found = Work(_round(line.at + shift), words[1], float(words[2]), float(words[3]), line.voice)
+            last[line.voice, words[1]] = found
     return list(last.values())
 
 

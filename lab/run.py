@@ -87,12 +87,13 @@ class Memory(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Work(msgspec.Struct, frozen=True, array_like=True):
-    """How far a worker has come, in seconds of work."""
+    """How far a worker has come, in seconds of work; the voice is that of who has started it."""
 
     at: float
     name: str
     done_s: float
     total_s: float
+    voice: str = ""
 
 
 class Cost(msgspec.Struct, frozen=True):

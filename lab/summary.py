@@ -24,9 +24,11 @@ def of_run(run: Run) -> RenderableType:
     table = Table(show_header=False, box=None)
     for name, value in asdict(figures.of(run)).items():
         table.add_row(name, f"{value:.3g}" if isinstance(value, float) else str(value))
+    waits = [f"{one.who} has waited {one.waited_s} s, done at {one.done_s} s" for one in figures.waits(run.seen)]
     return Group(
         head,
         *deaths,
+        *waits,
         *run.seen.said,
         *sorted(set(run.seen.notes)),
         table,

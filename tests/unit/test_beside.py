@@ -7,8 +7,9 @@ import msgspec
 from lab import matrix
 from lab.beside import HEAD, table
 from lab.board import board
+from lab.columns import NOTHING
 from lab.daemons import DAEMONS, EVERYBODY
-from lab.run import By, Ending, Role, Run
+from lab.run import By, Ending, Role, Run, Work
 from lab.scenarios import SCENARIOS
 from tests.unit.runs import run, seen
 
@@ -30,7 +31,7 @@ def rows(*runs: Run) -> list[list[str]]:
 
 def test_a_line_tells_who_died_what_else_was_lost_and_when_it_was_over() -> None:
     (row,) = rows(played("S17-slice", "systemd-oomd", *GUILTY))
-    assert row == ["S17-slice, disk", "systemd-oomd", "guilty", "0 of 9 jobs", "10", "16", "0.50"]
+    assert row == ["S17-slice, disk", "systemd-oomd", "guilty", "0 of 9 jobs", "10", "16", "0.50", NOTHING]
 
 
 def test_a_session_is_told_as_one_and_repeats_that_differ_are_told_apart() -> None:
@@ -48,6 +49,12 @@ def test_who_never_acts_is_never_first_and_a_run_that_failed_is_no_line() -> Non
     assert (row[2], row[4]) == ("nobody", "never")
     failed = run("S17-slice", "systemd-oomd", msgspec.structs.replace(seen(), ending=Ending.FAILED))
     assert not rows(failed)
+
+
+def test_where_several_have_work_done_it_is_told_what_each_has_waited() -> None:
+    work = [Work(40, "job-1", 8, 8, "first"), Work(20, "job-1", 8, 8, "second"), Work(30, "job-2", 5, 8, "second")]
+    (row,) = rows(run("S18-two", "okoomer", msgspec.structs.replace(seen(), work=work)))
+    assert row[-1] == "first 32, done at 40, second 37, not done"
 
 
 def test_lines_stand_in_the_order_of_the_scenes_and_of_who_plays() -> None:

@@ -51,6 +51,7 @@ def test_times_count_from_the_incident() -> None:
             say(BEGUN + 3, "canary-web", f"served {BEGUN + 2:.3f} 49"),
             say(BEGUN + 5, "hog", "work job-3 1.500 8.000"),
             say(BEGUN + 6, "hog", "work job-3 2.500 8.000"),
+            say(BEGUN + 9, "second", "work job-3 1.000 8.000"),
             say(BEGUN + 7, "hog", "finished 31 of 32 in 7.0 s"),
             say(BEGUN + 8, "daemon", "record job-3 pressure"),
         ),
@@ -60,7 +61,7 @@ def test_times_count_from_the_incident() -> None:
     assert got.ending is Ending.DONE and got.over == 20
     assert got.screen == [Beat(2.5, 63, 0.001)] and got.screen_late == [Late(2, 0.75)]
     assert got.login == [Late(1, 1.25)] and got.service == [Served(2, 49)]
-    assert got.work == [Work(6, "job-3", 2.5, 8)]
+    assert got.work == [Work(6, "job-3", 2.5, 8, "hog"), Work(9, "job-3", 1, 8, "second")]
     assert got.notes == ["hog: finished 31 of 32 in 7.0 s"]
     assert got.reasons == [8] and got.said == ["8.00 record job-3 pressure"]
     assert got.versions["daemon"] == "earlyoom 1.7"
