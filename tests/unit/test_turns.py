@@ -101,6 +101,22 @@ def test_the_oldest_waiting_one_goes_on_as_soon_as_there_is_room_for_all_that_it
     assert resumed(look(turns, 4.4, replace(AMPLE, available=600 * MIB), some(4, waiting=(3, 4)))) == [3, 4]
 
 
+def test_nobody_goes_on_as_if_it_were_known_what_all_need_while_all_grow() -> None:
+    def growing(size: float) -> Family:
+        return family(job(1, size), job(2, 30, 30, True))
+
+    def at_last(calm: bool) -> list[int]:
+        turns = Turns()
+        look(turns, 0.0, replace(FULL, available=200 * MIB), growing(20))
+        for step in range(1, 20):
+            size = 40 if calm else 20 + step
+            turn = look(turns, float(step), replace(FULL, available=200 * MIB), growing(size))
+        return resumed(turn)
+
+    # 40 or what it grows by, and twice as much as any has for either of the two.
+    assert (at_last(calm=False), at_last(calm=True)) == ([], [2])
+
+
 def test_the_next_one_goes_on_at_once_if_nobody_is_left() -> None:
     turns = Turns()
     look(turns, 0.0, FULL, some(3, waiting=(2, 3)))

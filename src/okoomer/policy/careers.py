@@ -73,6 +73,12 @@ class Careers:
         """Whether some of a family have ended, so that it is known what the others will need."""
         return bool(self._ended.get(family.key))
 
+    def sure(self, family: Family) -> bool:
+        """Whether it is: some have ended, or whoever has as much as any grows no more."""
+        enough = 0.9 * self.peak(family)
+        known = [self._known[job.key] for job in family.jobs if job.key in self._known]
+        return self.knows(family) or any(one.settled and one.most >= enough for one in known)
+
     def waited(self, key: Key) -> float:
         """Seconds that a job has waited."""
         return self._now - self._known[key].since if key in self._known else 0.0

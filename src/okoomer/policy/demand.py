@@ -22,6 +22,8 @@ WORTH = 256
 AHEAD = 3.5
 #: Seconds that a job goes on at least before it is paused again, unless next to nothing is left.
 CALM = 3.0
+#: As long as nobody knows how far a family grows, each of it is taken to need so many times more than any has.
+DOUBT = 1.0
 #: One that has less than this share of what it will need has just begun.
 CRUMB = 0.25
 
@@ -52,6 +54,7 @@ class Look:
         self.room = room
         self._running = [(family, job) for family in families for job in family.jobs if not job.waiting]
         self._peaks = {family.key: careers.peak(family) for family in families}
+        self._sure = {family.key for family in families if careers.sure(family)}
         self._wants = {job.key: self._demand(family, job) for family, job in self._running}
         #: By how many bytes per second each grows of whom it is not known where that ends.
         self._growth = {
@@ -103,11 +106,22 @@ class Look:
 
     def fits(self, family: Family, job: Job, instead: tuple[Family, Job] | None = None) -> bool:
         """Whether there is room for a waiting job; or would be instead of a running one, as soon as that is in swap."""
-        left = self.left - self.need(family, job) - self.enough(family)
+        left = self.left - self.need(family, job) - self.enough(family) - self._doubt(family)
         if instead is None:
             return left >= 0
         victim = instead[1]
         return left + self._wants[victim.key] + min(victim.resident, self.room.swap) >= 0
+
+    def _doubt(self, family: Family) -> int:
+        """What has to be left besides for one of a family to go on as long as all grow and nobody knows how far: the
+        next one would be paused again a moment later, and with it those who have begun to use what they have."""
+        some = [other for other, job in self._running if other.key not in self._sure and self._grows(job)]
+        if family.key not in self._sure:
+            some.append(family)
+        return int(sum(DOUBT * self._peaks[one.key] for one in some))
+
+    def _grows(self, job: Job) -> bool:
+        return not self._careers[job.key].settled
 
     def enough(self, family: Family) -> int:
         """The bytes that have to be left for one of a family to go on."""

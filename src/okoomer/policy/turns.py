@@ -94,7 +94,12 @@ class Turns:
         """Who is to wait now: the youngest of whoever has most, one after the other."""
         room, chosen = look.room, []
         low = int(STOP * room.level)
-        while look.left < low and (found := look.youngest(hurry=room.available < low // 2, wants=room.level // WORTH)):
+        while (left := look.left) < low:
+            # Who has just gone on is left alone, but not where they would soon take much more than all that is there.
+            hurry = room.available < low // 2 or left < -2 * low
+            found = look.youngest(hurry=hurry, wants=room.level // WORTH)
+            if found is None:
+                break
             chosen.append((*found, "what the running ones may still take is more than there is"))
             look.stop(*found)
         stalls = room.available < low and room.stalled > STALLED and look.now - self._stalled >= STALLS
