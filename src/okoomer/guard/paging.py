@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Bytes and seconds in one go, so that what has become wrong meanwhile is not done.
 AT_ONCE, SECONDS = 64 << 20, 1.0
 #: Bytes that may be on their way to a disk before the next are sent after them, and seconds between two looks at that.
-PENDING, GLIMPSE = 3 << 20, 0.02
+PENDING, GLIMPSE = 3 << 20, 0.04
 #: Bytes that are written before their cgroup is told to give them up.
 GIVEN_UP = 4 << 20
 #: Bytes of a process that are fetched at most, and for how long.
