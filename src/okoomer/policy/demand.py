@@ -22,8 +22,8 @@ WORTH = 256
 AHEAD = 3.5
 #: Seconds that a job goes on at least before it is paused again, unless next to nothing is left.
 CALM = 3.0
-#: As long as nobody knows how far a family grows, each of it is taken to need so many times more than any has.
-DOUBT = 1.0
+#: As long as nobody knows how far a family grows, who waits is taken to need so many times as much as any has.
+DOUBT = 2.0
 #: One that has less than this share of what it will need has just begun.
 CRUMB = 0.25
 
@@ -82,10 +82,10 @@ class Look:
         return self._careers[job.key].acts(self.now)
 
     def need(self, family: Family, job: Job) -> int:
-        """Bytes that a job lacks of what the largest had; at least what it will grow by if nobody has ended yet."""
-        lacks = max(0, self._peaks[family.key] - job.resident)
-        grows = job.waiting and not self._careers.knows(family)
-        return max(lacks, int(self._careers[job.key].growth * AHEAD)) if grows else lacks
+        """Bytes that a job lacks of what the largest had. As long as all of a family grow and nobody knows how far, one
+        who waits is taken to need more: it would be paused again a moment later, with much that has to go to swap."""
+        doubt = DOUBT if job.waiting and family.key not in self._sure else 1.0
+        return max(0, int(doubt * self._peaks[family.key]) - job.resident)
 
     def _demand(self, family: Family, job: Job) -> int:
         """Bytes that a running job may still take."""
@@ -106,22 +106,11 @@ class Look:
 
     def fits(self, family: Family, job: Job, instead: tuple[Family, Job] | None = None) -> bool:
         """Whether there is room for a waiting job; or would be instead of a running one, as soon as that is in swap."""
-        left = self.left - self.need(family, job) - self.enough(family) - self._doubt(family)
+        left = self.left - self.need(family, job) - self.enough(family)
         if instead is None:
             return left >= 0
         victim = instead[1]
         return left + self._wants[victim.key] + min(victim.resident, self.room.swap) >= 0
-
-    def _doubt(self, family: Family) -> int:
-        """What has to be left besides for one of a family to go on as long as all grow and nobody knows how far: the
-        next one would be paused again a moment later, and with it those who have begun to use what they have."""
-        some = [other for other, job in self._running if other.key not in self._sure and self._grows(job)]
-        if family.key not in self._sure:
-            some.append(family)
-        return int(sum(DOUBT * self._peaks[one.key] for one in some))
-
-    def _grows(self, job: Job) -> bool:
-        return not self._careers[job.key].settled
 
     def enough(self, family: Family) -> int:
         """The bytes that have to be left for one of a family to go on."""
