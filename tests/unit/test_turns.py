@@ -117,6 +117,16 @@ def test_nobody_goes_on_as_if_it_were_known_what_all_need_while_all_grow() -> No
     assert (at_last(calm=False), at_last(calm=True)) == ([], [2])
 
 
+def test_how_fast_one_grew_before_it_waited_says_nothing_of_what_it_will_take() -> None:
+    turns = Turns()
+    first, second, third = (job(n, 30, born=999.9 + n / 1000) for n in (1, 2, 3))
+    assert paused(look(turns, 0.0, FULL, family(first, second, third))) == [3, 2]
+    left = family(replace(second, waiting=True, active=False), replace(third, waiting=True, active=False))
+    assert resumed(look(turns, 1.0, replace(FULL, available=40 * MIB), left)) == [2]
+    left = family(second, replace(third, waiting=True, active=False))
+    assert resumed(look(turns, 1.3, replace(AMPLE, available=300 * MIB), left)) == [3]
+
+
 def test_the_next_one_goes_on_at_once_if_nobody_is_left() -> None:
     turns = Turns()
     look(turns, 0.0, FULL, some(3, waiting=(2, 3)))

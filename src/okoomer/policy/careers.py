@@ -130,7 +130,8 @@ class Careers:
         self._known[job.key].since = self._now
 
     def resumed(self, job: Job) -> None:
-        """A job goes on."""
+        """A job goes on. How fast it grew when it was paused says nothing any more."""
         known = self._known[job.key]
+        known.growth = 0.0
         known.resumed = known.acted = self._now
         known.calm, known.coming = 0.0, True
