@@ -274,6 +274,14 @@ def test_flows_are_looked_at_more_closely_while_nobody_tells_of_a_stall() -> Non
         assert last(flow, paging(0, 0, 0), paging(1, MIB, 9 * MIB)).soonest == soonest
 
 
+@pytest.mark.parametrize(("growth", "soonest"), [(0.0, GLANCE), (1 / 16, GLANCE), (1 / 4, CLOSELY), (1 / 2, CLOSELY)])
+def test_what_grows_by_a_part_of_what_a_rule_asks_for_is_looked_at_closely(growth: float, soonest: float) -> None:
+    grows = engine(rule(Comparison("mem.growth", ">", 64 * MIB, over=0.2)))
+    grows.triggers = True
+    step = growth * 64 * MIB / (8 * GIB) / 10
+    assert last(grows, *(at(t / 10, 0.5 - t * step) for t in range(11))).soonest == soonest
+
+
 def test_a_forecast_tells_when_all_is_gone() -> None:
     soon = engine(rule(Comparison("forecast.exhausted", "<", 10.0)))
     swap = Swap(8 * GIB, 8 * GIB)

@@ -13,7 +13,7 @@ import pytest
 
 from okoomer.facts import Process
 from okoomer.guard.jobs import by_job, each, key_of
-from okoomer.guard.paging import Paging
+from okoomer.guard.paging import PIECE, Paging
 from okoomer.kernel.process import private, resident, ticks, worked
 from okoomer.kernel.syscalls import MADV_PAGEOUT, process_madvise, touch
 from okoomer.policy.jobs import Family, Job
@@ -21,6 +21,7 @@ from okoomer.record import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 MIB = 1024**2
 HOLDER = """
@@ -104,3 +105,20 @@ def test_a_process_belongs_to_the_job_above_it() -> None:
     known[20] = replace(known[20], parent=41)  # a circle, of processes that were read while pids were used again
     assert set(by_job(seen, known)) == {(30, 3000), (31, 3100)}
     assert [job.size for job in each(seen, lambda job: replace(job, size=7))[0].jobs] == [7, 7]
+
+
+def test_the_kernel_is_asked_for_what_nobody_uses_in_small_pieces_until_there_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "memory.reclaim"
+    asked.write_bytes(b"")
+    monkeypatch.setattr("okoomer.guard.paging.mount", lambda proc: str(tmp_path))
+    monkeypatch.setattr("okoomer.guard.paging.os.open", lambda path, flags: os.open(path, flags | os.O_APPEND))
+    paging = Paging("/proc")
+    paging.sweep(3 * PIECE)
+    until(lambda: not paging._busy)
+    assert asked.read_bytes() == b"%d" % PIECE * 3
+    asked.unlink()
+    paging.sweep(PIECE)  # an older kernel
+    until(lambda: not paging._busy)
+    assert not paging.trouble and not asked.exists()

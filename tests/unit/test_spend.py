@@ -59,6 +59,14 @@ def test_it_says_why_and_the_choice_that_was_stands_below() -> None:
     assert found.ranking == (found.victim, choice().victim)
 
 
+def test_for_a_moment_nobody_of_a_family_that_takes_turns_is_paused() -> None:
+    waiting, running = Family((10, 1), "make", 1000, JOBS), Family((10, 1), "make", 1000, (job(1, waiting=False),))
+    found = spend(choice(), [waiting], MEMBERS, False, tentative=True)
+    assert found.victim is None and found.refusal == "make has its jobs take turns already"
+    assert taken(spend(choice(), [running], MEMBERS, False, tentative=True)) == (10, 1, 2, 3, 4)
+    assert taken(spend(choice(pids=(77,)), [waiting], MEMBERS, False, tentative=True)) == (77,)
+
+
 def test_whoever_is_chosen_of_others_or_as_a_whole_cgroup_stays_chosen() -> None:
     family = [Family((10, 1), "make", 1000, JOBS)]
     for other in (choice(pids=(77,)), choice(cgroup="/a"), replace(choice(), victim=None)):

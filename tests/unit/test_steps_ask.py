@@ -43,6 +43,14 @@ LADDER = RULE + 'steps = ["pause 10s", "ask 20s", "term 5s", "kill"]\n'
         ("'paus 5s', 'kill'", 11, "paus", "did you mean pause?"),
         ("'warn', 'ask 20s', 'oom'", 19, "ask 20s", "ask before oom, where the kernel chooses somebody else"),
         ("'pause 20s', 'oom'", 11, "pause 20s", "expected kill as its end, or unit auto or cgroup"),
+        ("'pause 2s 0 times', 'kill'", 20, "0", "not a number of times: '0'; expected a whole number from 1 to 999"),
+        ("'pause 2s four times', 'kill'", 20, "four", "not a number of times"),
+        ("'pause 2s 4 time', 'kill'", 22, "time", "expected pause and a duration, with how often"),
+        ("'pause 4 times', 'kill'", 11, "pause 4 times", "a step without a duration"),
+        ("'pause times', 'kill'", 17, "times", "not a quantity"),
+        ("'ask 2s 4 times', 'kill'", 20, "times", "expected ask and a duration"),
+        ("'pause 2s 4 times', 'pause 1s 2 times', 'kill'", 31, "pause 1s 2 times", "a second pause of so many times"),
+        ("'pause 2s 4 times', 'oom'", 11, "pause 2s 4 times", "pause before oom"),
     ],
 )
 def test_what_is_no_question_or_pause_is_refused_at_its_place(steps: str, column: int, marked: str, said: str) -> None:
@@ -57,6 +65,9 @@ def test_what_is_no_question_or_pause_is_refused_at_its_place(steps: str, column
     ("unit", "steps"),
     [
         ("family", "'pause 10s', 'ask 20s', 'term 5s', 'kill'"),
+        ("family", "'pause 1500ms 4 times', 'pause 1s', 'ask 20s', 'kill'"),
+        ("cgroup", "'pause   2s 1 times', 'kill'"),
+        ("family", "'warn', 'pause 2s 4 times'"),  # what follows is left to other rules
         ("process", "'ask 20s', 'kill'"),
         ("group", "'ask 1min', 'term 5s', 'oom'"),
         ("auto", "'ask 20s', 'oom'"),
@@ -78,6 +89,20 @@ def test_their_times_are_seconds() -> None:
     [rule] = parse(LADDER, "p.toml").rules
     assert rule.steps == (Step("pause", 10.0), Step("ask", 20.0), Step("term", 5.0), Step("kill"))
     assert written(rule) == ["pause 10s", "ask 20s", "term 5s", "kill"]
+
+
+def test_a_pause_can_be_no_more_than_that_for_some_times() -> None:
+    policy = parse(f'{RULE}steps = ["pause 1500ms 4 times", "pause 1s", "kill"]', "p.toml")
+    [rule] = policy.rules
+    assert rule.steps == (Step("pause", 1.5, times=4), Step("pause", 1.0), Step("kill"))
+    assert rule.tentative and not rule.only_warns and not parse(LADDER, "p.toml").rules[0].tentative
+    assert written(rule) == ["pause 1.5s 4 times", "pause 1s", "kill"]
+    assert (
+        "  It has the chosen stand still for 1.5 s and lets it run again, 4 times within a minute, and if it hurts on, "
+        "then has the chosen stand still for 1 s, then kills the chosen (SIGKILL)."
+    ) in describe(policy)
+    alone = describe(parse(f'{RULE}steps = ["pause 2s 1 times"]', "p.toml"))
+    assert "  It has the chosen stand still for 2 s and lets it run again, once within a minute." in alone
 
 
 def test_a_person_reads_what_they_do() -> None:

@@ -180,6 +180,8 @@ def _behind(step: Step) -> Iterable[str]:
         yield f"{step.seconds:g}s"
     if step.amount and step.kind == "slow":
         yield f"cpu {write.share(step.amount.value)}"
+    if step.times:
+        yield f"{step.times} times"
 
 
 def in_words(decision: Decision) -> Iterable[str]:

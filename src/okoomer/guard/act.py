@@ -7,7 +7,7 @@ from okoomer.policy.engine import FIRED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Protocol
 
     from okoomer.facts import Cgroup, Process
@@ -33,9 +33,11 @@ if TYPE_CHECKING:
         def presses(self) -> bool: ...
 
     class Held(Protocol):
-        """A unit that stands still until that is over (see guard.hold): pids, each with its start in clock ticks."""
+        """A unit that stands still until that is over (see guard.hold): pids, each with its start in clock
+        ticks; since when."""
 
         members: tuple[tuple[int, int], ...]
+        since: float
         over: bool
 
 
@@ -64,6 +66,7 @@ class Act:
         need: int = 0,
         why: str = "",
         renew: Callable[[], list[Process]] | None = None,
+        beside: Iterable[Process] = (),
     ) -> None:
         self.index = index
         self.rule = rule
@@ -87,6 +90,14 @@ class Act:
         self.hold: Held | None = None
         #: It is slowed down.
         self.slow: Slow | None = None
+        #: Others who stand still with it then.
+        self.beside = [*beside]
+        #: It stands still for a moment, and that is all (model.Step.times).
+        self.pulse = False
+        #: And has not done so of late.
+        self.first = False
+        #: Bytes of it that were put into swap meanwhile.
+        self.put_out = 0
         #: Somebody has answered that it is to end: then it ends, also if the rule does not hold any more.
         self.insisted = False
         #: More urgent rules, and for which cgroup, that had fired when it began.
@@ -116,7 +127,11 @@ class Act:
 
     def needed(self) -> bool:
         """Whether what its unit holds is still needed, where that is to be seen from the bytes available."""
-        return self.target is None and self.room < self.wanted
+        return self.target is None and self.lacks() > 0
+
+    def lacks(self) -> int:
+        """Bytes that are missing; what was put into swap of it was not won, since it wants that back."""
+        return self.wanted + self.put_out - self.room
 
     @property
     def held_up(self) -> bool:

@@ -6,8 +6,10 @@ from __future__ import annotations
 from okoomer.events.model import ANSWERED, BY_RULE, BY_USER, END, LIMIT, PAUSE, RESUME, Trouble
 from okoomer.guard.act import STRENGTH
 from okoomer.guard.passed import PassedOver
+from okoomer.guard.pulses import Pulses
 from okoomer.guard.question import DENIED, OK, REFUSED, Questions
 from okoomer.kernel.process import TICKS
+from okoomer.policy.tentative import goes_by_stalls
 from okoomer.record import replace
 
 TYPE_CHECKING = False
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from okoomer.facts import Process, Snapshot
     from okoomer.guard.act import Act, Held, Slow
     from okoomer.guard.reach import Reach
+    from okoomer.guard.room import Room
     from okoomer.policy.engine import Verdict
     from okoomer.policy.model import Policy, Rule, Step
     from okoomer.record import Record
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
 #: Seconds for which a unit that somebody wants to keep is passed over by rules that ask, and one that could not be
 #: slowed down by those that do nothing else.
 KEPT, UNSLOWED = 300.0, 60.0
+#: What comes of a pause that is to be one of a few: the unit stands still, cannot be made to, or has been often enough.
+PAUSED, UNABLE, SPENT = "paused", "unable", "spent"
 
 
 class Asking:
@@ -87,6 +92,9 @@ class Asking:
         self.says: Callable[[Act, int], bool] = lambda act, user: True
         #: Gives the unit of an act a ceiling, or raises an OSError that says why not.
         self.limit: Callable[[Act, int], Limited] | None = None
+        #: Puts what stands still into swap, where that is possible.
+        self.room: Room | None = None
+        self.pulses = Pulses()
         self.questions = Questions(emit)
         self.kept = PassedOver()
         #: Who could not be slowed down.
@@ -170,22 +178,39 @@ class Asking:
 
     # --- pausing ------------------------------------------------------------------------------------------------
 
-    def pause(self, act: Act, by: str, now: float) -> bool:
-        """Has the unit of an act stand still. False if nobody of it could be stopped."""
+    def pause(self, act: Act, by: str, now: float, beside: Iterable[Process] = ()) -> bool:
+        """Has the unit of an act stand still, and others with it. False if nobody could be stopped."""
         if act.hold is None and self.holds:
-            held = self.holds.pause(by, act.name, act.processes, act.cgroup, act.inode, act.user, now)
+            wanted = [*act.processes, *beside]
+            held = self.holds.pause(by, act.name, wanted, act.cgroup, act.inode, act.user, now)
             if held:
                 act.hold = held
-                act.processes += _new(act, held.members)
+                act.processes += _new(act, wanted, held.members)
         return act.hold is not None
+
+    def pulse(self, act: Act, step: Step, now: float) -> str:
+        """Has the unit of an act stand still for a moment, if it has not been so too often: what came of it."""
+        if self.pulses.spent(act, step.times, now):
+            if act.step + 1 == len(act.rule.steps):
+                self.pulses.note(act, False, 0, now)  # nothing follows: it is left to other rules
+            return SPENT
+        act.first = not self.pulses.spent(act, 1, now)
+        act.pulse = self.pause(act, BY_RULE + act.rule.name, now, act.beside)
+        self.pulses.note(act, act.pulse, self.weigh(act), now)
+        return PAUSED if act.pulse else UNABLE
 
     def look(self, act: Act, now: float) -> None:
         """Whether the unit still stands still or is slowed down: somebody may have let it run again, or the kernel may
-        have refused it."""
+        have refused it. Of one that stands still, and is not about to run again, what it holds makes room."""
         if act.slow and act.slow.refused:
             self.ease(act, f"it cannot be ({act.slow.refused})", now)
             self._pass_over(act, self.unslowed, now + UNSLOWED)
             act.deadline = min(act.deadline, now)
+        if act.hold and self.room and not (act.hold.over or act.asked_to_end):
+            if not act.pulse:
+                self.room.make(act, act.hold.since, now)
+            elif act.first:
+                self.room.sweep(act)
         if act.hold and act.hold.over:
             act.hold = None
             if self.questions.open:
@@ -194,6 +219,8 @@ class Asking:
     def resume(self, act: Act, why: str, now: float) -> None:
         """Lets the unit run again, if it stands still, and as fast as it can, if it is slowed down."""
         self.ease(act, why, now)
+        if act.hold and self.room:
+            self.room.give_back(act)
         if act.hold and self.holds:
             hold, act.hold = act.hold, None
             self.holds.resume(hold, why, now)
@@ -283,13 +310,24 @@ class Asking:
     def passed_over(
         self, rule: Rule, processes: Iterable[Process], now: float
     ) -> tuple[frozenset[int], frozenset[int]]:
-        """Whom a rule passes over, as pids and as inodes of cgroups: if it asks, whom somebody wants to keep, and if it
-        slows down and no more, who cannot be."""
+        """Whom a rule passes over, as pids and as inodes of cgroups: if it asks, whom somebody wants to keep; if it
+        begins by a moment's pause, who cannot be paused; if it slows down and no more, who cannot be."""
         pids, groups = frozenset[int](), frozenset[int]()
-        for meant, noted in ((asks(rule), self.kept), (only_slows(rule), self.unslowed)):
+        kinds = (asks(rule), self.kept), (rule.tentative, self.pulses.unable), (only_slows(rule), self.unslowed)
+        for meant, noted in kinds:
             if meant:
                 pids, groups = pids | noted.among(processes, now), groups | noted.groups(now)
         return pids, groups
+
+    def patient(self, policy: Policy, now: float) -> list[int]:
+        """The rules that wait for what comes of a moment's pause, as indices."""
+        if not self.pulses.patient(now):
+            return []
+        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and goes_by_stalls(rule.when)]
+
+    def keeps_any(self, rule: Rule, now: float) -> bool:
+        """Whether a rule passes over somebody whom a person wants to keep."""
+        return asks(rule) and bool(self.kept.pids(now) or self.kept.groups(now))
 
     def keeps(self, act: Act, now: float) -> bool:
         """Whether somebody has wanted to keep the unit of an act."""
@@ -319,9 +357,9 @@ def weighed(act: Act) -> int:
     return sum(process.anon + process.swap + process.shmem for process in act.processes)
 
 
-def _new(act: Act, members: Iterable[tuple[int, int]]) -> list[Process]:
+def _new(act: Act, wanted: Iterable[Process], members: Iterable[tuple[int, int]]) -> list[Process]:
     """Who stands still with a unit and was not known to belong to it: born while it was stopped."""
-    known = set(act.pids)
+    known = {process.pid for process in wanted}
     root = act.processes[0] if act.processes else None
     if root is None or act.cgroup:
         return []

@@ -8,7 +8,7 @@ import posix as os
 from okoomer.events.model import END, GONE, LATE, OVER, PAUSE, STOPPED, URGENT, Died, Ran, Recovered, Stuck
 from okoomer.facts import Cgroup
 from okoomer.guard.act import STRENGTH, TOLD, Act
-from okoomer.guard.asking import Asking, asks
+from okoomer.guard.asking import PAUSED, SPENT, UNABLE, Asking, asks
 from okoomer.guard.passed import PassedOver
 from okoomer.guard.question import OK
 from okoomer.guard.reach import Reach
@@ -113,9 +113,8 @@ class Ladder:
 
     def keeps(self, rule: Rule, now: float) -> bool:
         """Whether a rule passes over somebody because a person wants to keep it: that nobody else would help is then no
-        news to that person."""
-        kept = self.asking.kept
-        return asks(rule) and bool(kept.pids(now) or kept.groups(now))
+        news to that person; nor is it that nobody is paused on weak evidence."""
+        return rule.tentative or self.asking.keeps_any(rule, now)
 
     @property
     def holds(self) -> Holds | None:
@@ -144,6 +143,7 @@ class Ladder:
         need: int = 0,
         why: str = "",
         renew: Callable[[], list[Process]] | None = None,
+        beside: Iterable[Process] = (),
     ) -> None:
         """Starts an act of a rule on the processes of a unit, which should give back `freed` bytes.
 
@@ -154,11 +154,12 @@ class Ladder:
             need: Bytes that have to come back.
             why: Why this unit, in words.
             renew: Gives its processes as they are later, with those that were born into it since.
+            beside: Others who stand still with it as long as that is for a moment only.
         """
         assert self._act is None
         rule = self.policy.rules[index]
         self._looked = now
-        self._act = Act(index, rule, name, processes, freed, available, cgroup, inode, target, need, why, renew)
+        self._act = Act(index, rule, name, processes, freed, available, cgroup, inode, target, need, why, renew, beside)
         self._climb(self._act, now)
 
     def relieve(self, rule: Rule, target: Cgroup | None) -> None:
@@ -204,6 +205,8 @@ class Ladder:
         if now < act.deadline:
             if self.asking.well(act, verdict):
                 self._recover(act, now)
+        elif act.pulse:
+            self._end(act, now, why="it was for a moment only")
         elif act.strength < STRENGTH["kill"] and act.step + 1 < len(act.rule.steps):
             if act.insisted or act.holds(verdict) or (act.held_up and act.needed()):
                 self._climb(act, now)
@@ -259,6 +262,7 @@ class Ladder:
 
     def _climb(self, act: Act, now: float) -> None:
         self.asking.over(act, LATE)
+        act.pulse = False
         act.step += 1
         if act.step >= len(act.rule.steps):
             self._end(act, now)
@@ -298,7 +302,12 @@ class Ladder:
 
     def _hold_up(self, act: Act, step: Step, now: float) -> None:
         """Slows the unit down, has it stand still, or asks what is to become of it; its death is noticed meanwhile."""
-        if not self.asking.hold_up(act, step, now):
+        came = self.asking.pulse(act, step, now) if step.times else PAUSED
+        if came == UNABLE:
+            self._emit(Stuck(act.rule.name, act.name, act.pids, 0.0, "it cannot be paused", act.cgroup))
+            self._end(act, now)
+            return
+        if came == SPENT or not self.asking.hold_up(act, step, now):
             self._climb(act, now)
             return
         if act.grip is None:
@@ -330,9 +339,10 @@ class Ladder:
         fired = act.more_urgent(self.policy, verdict)
         if act.known is None:
             act.known = frozenset(fired)
+        patient = self.asking.patient(self.policy, now)
         for index, path in fired:
             rule = self.policy.rules[index]
-            if asks(rule) and self.asking.keeps(act, now):
+            if index in patient or (asks(rule) and self.asking.keeps(act, now)):
                 continue
             if rule.scope and not act.lies_in(path):
                 # It is about somebody else, and must not wait until a person has made up his mind.

@@ -10,6 +10,7 @@ from okoomer.guard.changes import Changes
 from okoomer.guard.doze import LONGEST as DOZED
 from okoomer.guard.level import Levels
 from okoomer.guard.outlook import Outlook, nobody
+from okoomer.guard.pulses import repeat
 from okoomer.guard.scan import Scan, floor_of, scan, untagged
 from okoomer.guard.seek import Seeker, chosen, known, ranked
 from okoomer.guard.wake import Wake
@@ -163,10 +164,10 @@ class Guard:
         if self.link and self.link.managed and self.link.managed.changed and not self.ladder.busy(self._now()):
             self._goes_by(self._managed(self._pattern))
         snapshot = self._read()
-        now = snapshot.time
-        self.engine.triggers = self.wake.triggers
+        now, self.engine.triggers = snapshot.time, self.wake.triggers
         self._again = {key: at for key, at in self._again.items() if now < at}
-        verdict = self.engine.step(snapshot, self.ladder.busy(now), self._again)
+        passed = {*self._again, *self.ladder.asking.patient(self.policy, now)}
+        verdict = self.engine.step(snapshot, self.ladder.busy(now), passed)
         if self.canary and verdict.asks:
             self.canary.ask()
         self._tell(snapshot, verdict)
@@ -202,10 +203,10 @@ class Guard:
         if self.ladder.busy(now):
             # A more urgent rule may fire meanwhile, and takes the act over at once.
             return min(max(self.ladder.wait(now), 0.001), max(verdict.soonest, SHORTEST), WHILE_FIRED)
-        judged = zip(self.policy.rules, verdict.rules, strict=True)
+        judged, closely = zip(self.policy.rules, verdict.rules, strict=True), self.ladder.asking.pulses.wait(now)
         if any(found.state == FIRED and not rule.only_warns for rule, found in judged):
-            return min(max(verdict.soonest, SHORTEST), WHILE_FIRED)
-        longest = min(LONGEST if self.engine.triggers else LONGEST_BLIND, self._levels.wait(now))
+            return min(max(verdict.soonest, SHORTEST), WHILE_FIRED, closely)
+        longest = min(LONGEST if self.engine.triggers else LONGEST_BLIND, self._levels.wait(now), closely)
         if self.policy.report:
             longest = min(longest, max(0.0, self._changes.report_at - now))
         if self.notify and self.notify.watchdog:
@@ -258,8 +259,9 @@ class Guard:
         return self._writers.join(found, need_of(rule, snapshot), patient)
 
     def _act(self, index: int, target: Cgroup | None, snapshot: Snapshot, verdict: Verdict) -> None:
-        rule = self.policy.rules[index]
-        began, cpu = self._now(), thread_time()
+        rule, began, cpu = self.policy.rules[index], self._now(), thread_time()
+        if rule.tentative and not self._dry_run and repeat(self.ladder, index, available(snapshot), began):
+            return
         try:
             found = self.look(rule, snapshot)
         except OSError:
@@ -271,7 +273,7 @@ class Guard:
         aside, groups = self.ladder.passed_over(rule, found.processes, began)
         ended = self._writers.ended(began, snapshot)
         choice = self._seeker.choice(rule, target, snapshot, found, aside, groups, ended)
-        choice = self.turns.instead(choice, snapshot) if self.turns else choice
+        choice = self.turns.instead(rule, choice, snapshot) if self.turns else choice
         processes = self._seeker.members(rule, choice.victim, target, found, aside) if choice.victim else []
         cost = thread_time() - cpu
         if choice.victim is None or not processes:
@@ -283,19 +285,18 @@ class Guard:
                 self._emit(model.Refused(rule.name, choice.refusal or GONE, ranked(choice), path))
                 self._refused = True
             return
-        # Choosing took its time: does the rule still hold?
-        snapshot = self._read()
-        again = self.engine.step(snapshot, acting=True)
-        self._tell(snapshot, again)
-        self._relieve(again)
-        judged = again.rules[index]
-        if judged.state != FIRED or (target and target.path not in judged.fired):
+        again = verdict  # a moment's pause takes nothing, so that it need not
+        if not rule.tentative:  # choosing took its time: does the rule still hold?
+            snapshot = self._read()
+            again = self.engine.step(snapshot, acting=True)
+            self._tell(snapshot, again)
+            self._relieve(again)
+        if (judged := again.rules[index]).state != FIRED or (target and target.path not in judged.fired):
             self._emit(model.Recovered(rule.name, asked=False))
             return
         victim = choice.victim
         heard = self.policy.runs and (self.ladder.runs or self.door is not None)
-        told = "cmdline" in self.policy.tell or heard
-        processes[0] = known(self._machine.proc, processes[0], told)
+        processes[0] = known(self._machine.proc, processes[0], "cmdline" in self.policy.tell or heard)
         if self.thorough:
             self._changes.tell_state(snapshot)
         self._emit(
@@ -331,6 +332,7 @@ class Guard:
             need=choice.need,
             why=victim.why,
             renew=lambda: self._seeker.grown(rule, victim, processes, target, found, aside),
+            beside=self._seeker.beside(rule, choice, target, found, aside),
         )
 
     def _forgo(self, index: int, target: Cgroup | None, until: float) -> None:

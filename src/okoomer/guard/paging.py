@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 #: Bytes and seconds in one go, so that what has become wrong meanwhile is not done.
 AT_ONCE, SECONDS = 64 << 20, 1.0
-#: Bytes that may be on their way to a disk before the next are sent after them, and seconds between two looks at that.
+#: Bytes that may be on their way to a disk at most, and seconds between two looks at that.
 PENDING, GLIMPSE = 3 << 20, 0.04
 #: Bytes that are written before their cgroup is told to give them up.
 GIVEN_UP = 4 << 20
+#: Bytes that the kernel is asked for at once, of whoever has not used them, and that may be on their way then. It may
+#: be wrong about what is used soon, and whoever has to read that again is to find a disk that is not busy.
+PIECE = 1 << 20
 #: Bytes of a process that are fetched at most, and for how long.
 BACK, BACK_SECONDS = 1 << 30, 3.0
 #: Bytes of a range that are asked for by one call; of one that reserves much more than it has, a share of it.
@@ -50,16 +53,20 @@ class Paging:
 
     Args:
         proc: Where /proc is.
+        ahead: Bytes that may be on their way to a disk before the next are sent after them.
     """
 
-    def __init__(self, proc: str) -> None:
+    def __init__(self, proc: str, ahead: int = PENDING) -> None:
         self._proc = proc
+        self._ahead = ahead
         self._busy: set[str] = set()
         #: Where the next go begins, by process: what lies before has been put out.
         self._at: dict[Key, int] = {}
         #: Who is to be fetched.
         self._wanted: list[Key] = []
         self._fetching: set[Key] = set()
+        #: Bytes that have left memory so far.
+        self.written = 0
         #: Why nothing comes of it, or ''.
         self.trouble = ""
 
@@ -71,6 +78,11 @@ class Paging:
         """
         keys = [(key, cgroup(key)) for key in members]
         self._begin("okoomer-out", lambda: self._put_out(keys, min(wanted, AT_ONCE)))
+
+    def sweep(self, wanted: int) -> None:
+        """Begins to put so many bytes of whoever has not used them for longest into swap, as the kernel would if there
+        were a need. No more than its time allows; nothing where the kernel cannot be asked to (Linux 5.19)."""
+        self._begin("okoomer-out", lambda: self._sweep(wanted))
 
     def fetch(self, members: Iterable[Key]) -> None:
         """Begins to fetch what these processes have in swap, after whatever is fetched already."""
@@ -119,6 +131,7 @@ class Paging:
                 self._at[key] = start + length
                 after = resident(self._proc, key[0])
                 wanted -= max(0, before - after)
+                self.written += max(0, before - after)
                 written[cgroup] = written.get(cgroup, 0) + max(0, before - after)
                 before = after
                 self._await(until)
@@ -127,11 +140,30 @@ class Paging:
         for cgroup, amount in written.items():
             self._give_up(cgroup, amount)
 
+    def _sweep(self, wanted: int) -> None:
+        mounted = mount(self._proc)
+        if not mounted:
+            return
+        until = monotonic() + SECONDS
+        try:
+            reclaim = os.open(f"{mounted}/memory.reclaim", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            while wanted > 0 and monotonic() < until:
+                os.write(reclaim, b"%d" % PIECE)
+                wanted -= PIECE
+                self._await(until)
+        except OSError:
+            pass  # there is no more to be had
+        finally:
+            os.close(reclaim)
+
     def _await(self, until: float) -> None:
         """Returns when little is on its way to the disk."""
         while monotonic() < until:
             found = number_after(read(f"{self._proc}/meminfo"), b"\nWriteback:")
-            if found is None or found << 10 <= PENDING:
+            if found is None or found << 10 <= self._ahead:
                 return
             sleep(GLIMPSE)
 

@@ -8,6 +8,7 @@ import posix as os
 from okoomer.guard.door import Door
 from okoomer.guard.hold import Holds
 from okoomer.guard.request import Requests, sparing
+from okoomer.guard.room import Room
 from okoomer.guard.state import state
 from okoomer.kernel import process as kernel
 from okoomer.kernel.paths import exists
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: In the runtime directory, the door and the note of what has to be undone, under the name that it had when that was
 #: only who stands still.
 NOTE, SOCKET = "paused", "guard.sock"
+#: Seconds for which a reading of the machine says how much room there is in swap.
+RECENT = 0.5
 
 
 def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | None, sign: Sign | None) -> list[str]:
@@ -40,6 +43,7 @@ def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | 
         # What is not noted could stand still for ever.
         return [f"nobody is paused or let in: {note}: {error.strerror or error}"]
     guard.ladder.holds = holds
+    guard.ladder.asking.room = Room(proc, lambda: guard.latest(RECENT))
 
     def slowing() -> Slows:
         from okoomer.guard.slow import Slows  # most policies slow nobody down

@@ -8,6 +8,7 @@ from okoomer.kernel import process as kernel
 from okoomer.policy.choose import apartness, choose, needs_of, protection
 from okoomer.policy.engine import QUIET
 from okoomer.policy.sums import SUM
+from okoomer.policy.tentative import has_watchdog
 from okoomer.policy.tree import is_inside
 from okoomer.policy.whole import WHOLE, whole_of
 from okoomer.record import replace
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 #: So many pids of each ranked unit are told, and of the chosen one: thousands must not make an event that nobody can
 #: keep.
 TOLD_PIDS, CHOSEN_PIDS = 16, 1024
+#: So many of a unit are asked whether somebody ends them if they stand still.
+WATCHED = 64
 
 
 class Seeker:
@@ -149,6 +152,8 @@ class Seeker:
         by_pid = {process.pid: process for process in found.processes}
         wants = needs_of(self._policy, rule)
         processes = [p for pid in victim.pids if (p := by_pid.get(pid) or look(self._proc, pid, wants))]
+        if rule.tentative and any(self._is_watched(process) for process in processes[:WATCHED]):
+            return []
         if victim.cgroup or victim.kind == WHOLE:
             processes.sort(key=lambda process: -(process.anon + process.swap + process.shmem))
             return processes
@@ -161,6 +166,19 @@ class Seeker:
         apart = apartness(rule, self._policy, by_pid)
         stays = self._tagged(lambda process: protects(process) or apart(process), wants)
         return processes + descendants(self._proc, victim.pids, set(by_pid), wants, stays)
+
+    def beside(
+        self, rule: Rule, choice: Choice, target: Cgroup | None, found: Scan, aside: frozenset[int]
+    ) -> list[Process]:
+        """The processes of those who pause with the victim of a choice."""
+        if not choice.beside or choice.victim is None:
+            return []
+        others = replace(choice.victim, kind="family", pids=choice.beside, cgroup="")
+        return self.members(rule, others, target, found, aside)
+
+    def _is_watched(self, process: Process) -> bool:
+        """Whether a process of a service would be ended for standing still."""
+        return ".service" in process.cgroup and has_watchdog(process.pid, kernel.environment(self._proc, process.pid))
 
     def grown(
         self,

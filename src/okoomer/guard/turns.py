@@ -186,12 +186,12 @@ class TakingTurns:
         calmly = CALMLY if self._waiting else FULLY if left < STOP * level else float("inf")
         self._next = self._now() + (SOONEST if falls or self._coming else calmly)
 
-    def instead(self, choice: Choice, snapshot: Snapshot) -> Choice:
-        """A choice, with the youngest jobs in the place of their family (see policy.spend)."""
+    def instead(self, rule: Rule, choice: Choice, snapshot: Snapshot) -> Choice:
+        """A rule's choice, with the youngest jobs in the place of their family (see policy.spend)."""
         if not self._waiting:
             return choice
         full = effective_swap(snapshot) <= SPARE * snapshot.swap.total
-        return spend(choice, self._seen, self._members, full)
+        return spend(choice, self._seen, self._members, full, rule.tentative)
 
     # --- one look -----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from okoomer.policy.judge import OPERATORS
-from okoomer.policy.metrics import AVERAGE, CANARY, LEVEL, METRICS, STALL
+from okoomer.policy.metrics import AVERAGE, CANARY, LEVEL, METRICS, STALL, TREND
 from okoomer.policy.model import And, Comparison, Held, Not, Somewhere
 from okoomer.policy.readings import SETTLING
 
@@ -24,6 +24,8 @@ SWAP_FILL_RATE = 4 * 1024**3
 #: sudden) is looked at again; and, of the machine, while a stall is on, or nobody would tell of one: what shows that it
 #: thrashes may show for half a second only.
 GLANCE, CLOSELY = 0.5, 0.1
+#: What grows by this share of what a rule asks for may soon grow by all of it, and is looked at closely.
+STIRRING = 0.125
 #: The same for averages of a cgroup, which the kernel renews every two seconds; and the longest between two looks for
 #: the sake of cgroups, since there may be a new one at any time.
 SCOPE_GLANCE = 1.0
@@ -166,6 +168,8 @@ class Ahead:
         # Nor can anybody be late any sooner; but only who is asked is late at all, which takes a look.
         if metric.name == CANARY and rising:
             return min(distance, glance)
+        if metric.kind == TREND and rising and value > threshold * STIRRING:
+            return min(glance, CLOSELY)
         return SCOPE_GLANCE if metric.of_cgroup and metric.kind == AVERAGE else glance
 
     def _is_told(self, metric: Metric) -> bool:

@@ -17,6 +17,7 @@ from okoomer.policy.scale import LAST, ORDINARY, PREFERRED, Candidate, Scale
 from okoomer.policy.select import matcher
 from okoomer.policy.session import holders, is_shell
 from okoomer.policy.sums import worst_sum
+from okoomer.policy.tentative import bears
 from okoomer.policy.tree import ROOT, above, is_inside
 from okoomer.policy.whole import WHOLE, applications, excused, inits, members_of
 from okoomer.record import Record, replace
@@ -42,7 +43,8 @@ class Choice(Record):
     """The victim, or None and in `refusal` why there is none; `ranking` is best first, the victim not always on top:
     it may be a part of the best unit that is enough by itself. `writes` where it ends for what it writes into memory
     that belongs to no process, whatever it frees. `within` where nobody holds more than his share, so that
-    there was nobody to be looked for: the seconds in which that hardly changes."""
+    there was nobody to be looked for: the seconds in which that hardly changes. `beside` are the processes of others
+    who grow like it, and pause with it where the rule only pauses."""
 
     victim: Candidate | None
     ranking: tuple[Candidate, ...]
@@ -51,6 +53,7 @@ class Choice(Record):
     refusal: str = ""
     writes: bool = False
     within: float = 0.0
+    beside: tuple[int, ...] = ()
 
 
 def need_of(rule: Rule, snapshot: Snapshot) -> int:
@@ -205,6 +208,11 @@ def _taken(
         key=lambda pair: (pair[0].tier, not pair[0].culprit, -pair[0].score, -pair[0].rss, pair[0].pids),
     )
     worth = [(found, unit) for found, unit in ranked if found.freed >= least and found.score >= rule.least_score]
+    if rule.tentative:
+        worth = [(found, unit) for found, unit in worth if bears(found, unit.members(), weigh.growth)]
+        if not worth:
+            return Choice(None, tuple(found for found, _ in ranked)[:TOLD], need, least, "nobody grows")
+    beside = tuple(pid for found, _ in worth[1:] for pid in found.pids) if rule.tentative else ()
     ranking = tuple(found for found, _ in (worth or ranked)[:TOLD])
     if floods(flood, by_pid.values(), need):
         clear = is_clear(flood, by_pid.values())
@@ -218,7 +226,7 @@ def _taken(
             )
             return Choice(None, ranking, need, least, refusal)
     single = [found for found, _ in worth]
-    together = worst_sum(rule, outermost, apart, single, need, least, weigh)
+    together = None if rule.tentative else worst_sum(rule, outermost, apart, single, need, least, weigh)
     if not (worth or together):
         return Choice(None, ranking, need, least, _nobody(ranking, least, rule.least_score))
     best = together or single[0]
@@ -237,7 +245,7 @@ def _taken(
         part = whole_group(unit, by_pid, me, untouchable)
     else:
         part = smallest(unit, max(need, least), least, lambda inner: weigh.candidate(inner, best.tier, ""))
-    return Choice(best if part is unit else candidate(part), ranking, need, least)
+    return Choice(best if part is unit else candidate(part), ranking, need, least, beside=beside)
 
 
 def protection(

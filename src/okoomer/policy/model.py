@@ -119,12 +119,15 @@ class Amount(Record):
 
 class Step(Record):
     """One rung of the ladder and how long to wait on it, in seconds, before the next; `command` is what `run` runs,
-    `amount` what `shrink` takes away, or the share of one processor that `slow` leaves."""
+    `amount` what `shrink` takes away, or the share of one processor that `slow` leaves. With `times` a pause is no more
+    than that: the unit runs again and the act is over, until it has been paused so by its rule so many times within a
+    minute; then the next step comes instead."""
 
     kind: str
     seconds: float = 0.0
     command: tuple[str, ...] = ()
     amount: Amount | None = None
+    times: int = 0
 
 
 class Ratios(Record):
@@ -186,6 +189,12 @@ class Rule(Record):
     def takes_turns(self) -> bool:
         """Whether there is load control while it has fired."""
         return any(step.kind == "turns" for step in self.steps)
+
+    @property
+    def tentative(self) -> bool:
+        """Whether its first answer takes nothing from anybody, and so may rest on weak evidence: then only who grows
+        is taken, and nobody whom a moment's pause could harm."""
+        return any(step.times for step in self.steps)
 
     @property
     def chooses(self) -> bool:

@@ -18,13 +18,21 @@ if TYPE_CHECKING:
     from okoomer.policy.jobs import Family, Job, Key
 
 
-def spend(choice: Choice, families: Iterable[Family], members: Mapping[Key, tuple[int, ...]], full: bool) -> Choice:
+def spend(
+    choice: Choice,
+    families: Iterable[Family],
+    members: Mapping[Key, tuple[int, ...]],
+    full: bool,
+    tentative: bool = False,
+) -> Choice:
     """A choice with the youngest jobs in the place of their family, if those are enough.
 
     Args:
         families: Those that take turns, the jobs of each oldest first.
         members: The processes of each job.
         full: Swap is, so that it counts what comes back of it.
+        tentative: The rule would only pause, for a moment. Who of a family that takes turns is to stand still is known
+            better already, so nobody of it is taken.
     """
     victim = choice.victim
     if victim is None or victim.cgroup:
@@ -33,6 +41,8 @@ def spend(choice: Choice, families: Iterable[Family], members: Mapping[Key, tupl
     family = next((one for one in families if any(job.key[0] in pids for job in one.jobs)), None)
     if family is None or not any(job.waiting for job in family.jobs):
         return choice
+    if tentative:
+        return replace(choice, victim=None, refusal=f"{family.name} has its jobs take turns already")
 
     def frees(job: Job) -> int:
         return job.size if full else job.resident

@@ -32,7 +32,7 @@ _BEHIND = {
     "run": ("a duration",),
     "prekill": ("a duration",),
     "slow": ("a duration", "cpu", "a share of one processor"),
-    "pause": ("a duration",),
+    "pause": ("a duration, with how often it is only that behind it or not, such as pause 1500ms 4 times",),
     "ask": ("a duration",),
     "term": ("a duration",),
     "oom": (),
@@ -65,7 +65,9 @@ def steps(value: Value) -> tuple[Step, ...]:
     for number, (step, text) in enumerate(zip(found, texts, strict=True)):
         if step.kind == "turns" and any(other.kind not in _WITH_TURNS for other in found):
             raise text.error("turns in a rule that ends somebody", "a rule of its own, with no other step than warn")
-        if step.kind in _BEFORE_AN_END and not any(later.kind in _ENDS for later in found[number:]):
+        if step.times and any(other.times for other in found[:number]):
+            raise text.error("a second pause of so many times", "one in a rule")
+        if step.kind in _BEFORE_AN_END and not step.times and not any(later.kind in _ENDS for later in found[number:]):
             raise text.error(_BEFORE_AN_END[step.kind], f"one of {', '.join(_ENDS)} after it")
     return found
 
@@ -77,6 +79,7 @@ def _step(text: Text) -> Step:
     if not words:
         raise text.error("not a step", f"one of {', '.join(STEPS)}")
     kind = choice(words[0], "step", STEPS)
+    times = _times(words) if kind == "pause" else 0
     behind = _BEHIND[kind]
     if len(words) > 1 + len(behind):
         expected = f"{kind} and {' and '.join(behind)}" if behind else f"{kind} alone"
@@ -89,10 +92,21 @@ def _step(text: Text) -> Step:
         amount, words = _processor(text, words[2:]), words[:2]
     seconds = duration(words[1]) if len(words) == 2 else 0.0
     if kind != "run":
-        return Step(kind, seconds, amount=amount)
+        return Step(kind, seconds, amount=amount, times=times)
     if colon < 0:
         raise text.error("a step without a command", "a colon and a command, such as run 200ms: /usr/bin/logger $NAME")
     return Step(kind, seconds, command(text.part(colon + 1)))
+
+
+def _times(words: list[Text]) -> int:
+    """Takes `N times` from the end of a step, if it is there: N, or 0."""
+    if len(words) < 3 or words[-1].value != "times":
+        return 0
+    words.pop()
+    number = words.pop()
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", number.value):
+        raise number.error("not a number of times", "a whole number from 1 to 999, such as pause 1500ms 4 times")
+    return int(number.value)
 
 
 def _amount(text: Text) -> Amount:

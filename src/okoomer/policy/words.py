@@ -265,7 +265,12 @@ def _step(step: Step, rule: Rule) -> str:
     else:
         what = _STEPS[step.kind]
     if step.kind in ("slow", "pause"):
-        return f"{what} for {duration(step.seconds)}"
+        lasts = f"{what} for {duration(step.seconds)}"
+        if not step.times:
+            return lasts
+        often = "once" if step.times == 1 else f"{step.times} times"
+        onward = "" if step is rule.steps[-1] else ", and if it hurts on"
+        return f"{lasts} and lets it run again, {often} within a minute{onward}"
     return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
 
 

@@ -178,6 +178,8 @@ def _step(step: Step) -> str:
     if step.kind == "slow":
         return f"slow {duration(step.seconds)}{' cpu' + amount if amount else ''}"
     text = f"{step.kind}{amount} {duration(step.seconds)}" if step.seconds else step.kind + amount
+    if step.times:
+        text += f" {step.times} times"
     return f"{text}: {command_text(step.command)}" if step.command else text
 
 

@@ -1,0 +1,111 @@
+"""Who has been paused for a moment, by which rule, and how often of late: only who goes on hurting is asked about."""
+
+from __future__ import annotations
+
+from okoomer.guard.passed import PassedOver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from okoomer.guard.act import Act
+    from okoomer.guard.ladder import Ladder
+
+    #: A rule, and a unit: pid and start of who stands for it, or the inode of a cgroup and 0.
+    Key = tuple[str, int, float]
+
+#: Seconds for which a pause is remembered, and for which somebody who cannot be paused is passed over.
+MEMORY, ASIDE = 60.0, 60.0
+#: Seconds since the last pause of this kind for which rules that go by stalls wait for what comes of it, and since the
+#: first one of an episode, after which they wait no longer.
+PATIENCE, LONGEST = 4.0, 10.0
+#: Seconds between two looks meanwhile.
+CLOSELY = 0.05
+#: Bytes by which a unit has grown at least if it is to blame once more.
+LEAST = 4 << 20
+#: So many units are remembered; the one that was paused longest ago is forgotten first.
+MOST = 64
+
+
+class Pulses:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._past: dict[Key, list[float]] = {}
+        self._first = self._last = float("-inf")
+        self._act: Act | None = None
+        self._held = 0
+        #: Who could not be paused.
+        self.unable = PassedOver()
+
+    def spent(self, act: Act, times: int, now: float) -> bool:
+        """Whether the unit of an act has been paused so often by its rule that something else has to come."""
+        self._forget(now)
+        if len(self._past.get(_key(act), ())) < times:
+            return False
+        self._last = now  # what comes next is a pause like this, only longer
+        return True
+
+    def note(self, act: Act, paused: bool, held: int, now: float) -> None:
+        """Remembers that the unit of an act, which holds so many bytes, was paused, or could not be."""
+        if not paused:
+            self.unable.note([process.pid for process in act.processes[:1]], now + ASIDE, act.processes[:1])
+            if act.cgroup and act.inode:
+                self.unable.note_group(act.inode, now + ASIDE)
+            return
+        self._first = self._first if now - self._last < MEMORY else now
+        self._last, self._act, self._held = now, act, held
+        times = self._past.pop(_key(act), [])
+        self._past[_key(act)] = [*times, now]
+        if len(self._past) > MOST:
+            del self._past[next(iter(self._past))]
+
+    def latest(self, index: int, now: float) -> tuple[Act, int] | None:
+        """The last act of a rule that paused somebody so, if that was a moment ago, and what its unit held then."""
+        if self._act is None or self._act.index != index or now - self._last >= PATIENCE:
+            return None
+        return self._act, self._held
+
+    def wait(self, now: float) -> float:
+        """Seconds until the machine has to be looked at again, as long as somebody may be paused once more: a hog fills
+        in a fifth of a second what the last pause has made room for."""
+        return CLOSELY if self.patient(now) else float("inf")
+
+    def patient(self, now: float) -> bool:
+        """Whether what comes of a pause is not known yet: who stands still hurts nobody, but the stall of a moment ago
+        is still seen, and what was on its way to a disk is still being written."""
+        return now - self._last < PATIENCE and now - self._first < LONGEST
+
+    def _forget(self, now: float) -> None:
+        recent = {key: [at for at in times if now - at < MEMORY] for key, times in self._past.items()}
+        self._past = {key: times for key, times in recent.items() if times}
+
+
+def repeat(ladder: Ladder, index: int, available: int, now: float) -> bool:
+    """Pauses the same unit once more without a look at all others, if it runs again since a moment ago, its rule has
+    fired again, and it has grown by as much as would matter. Whether it was so.
+
+    Args:
+        available: Bytes available now.
+    """
+    asking = ladder.asking
+    found = asking.pulses.latest(index, now)
+    if found is None:
+        return False
+    act, held = found
+    act.processes = act.renew() if act.renew and not act.cgroup else act.processes
+    pids, groups = ladder.passed_over(ladder.policy.rules[index], act.processes, now)
+    if not act.processes or act.processes[0].pid in pids or act.inode in groups:
+        return False
+    if asking.weigh(act) - held < max(LEAST, (act.wanted - act.available) // 16):
+        return False
+    ladder.begin(
+        index, act.name, act.processes, act.freed, available, now, act.cgroup, act.inode, act.target,
+        max(0, act.wanted - available), act.why, act.renew, act.beside,
+    )  # fmt: skip
+    return True
+
+
+def _key(act: Act) -> Key:
+    if act.cgroup and act.inode:
+        return act.rule.name, act.inode, 0.0
+    root = act.root
+    return (act.rule.name, root.pid, root.started) if root else (act.rule.name, 0, 0.0)

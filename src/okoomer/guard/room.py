@@ -1,0 +1,70 @@
+"""Room for everybody else while somebody is asked about a unit: what it holds is put into swap, as much as is missing
+and as swap can hold. That is no memory come back: the unit will want it when it runs again."""
+
+from __future__ import annotations
+
+from okoomer.guard.paging import PIECE, Paging
+from okoomer.policy.metrics import effective_swap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from okoomer.facts import Snapshot
+    from okoomer.guard.act import Act
+
+#: Seconds that a unit stands still before it is put into swap: whom memory comes back for runs again from memory.
+MOMENT = 1.0
+#: The share of swap that stays free.
+SPARE = 0.15
+#: Bytes that are not worth a go, and that are not worth to be fetched.
+LITTLE = 4 << 20
+
+
+class Room:
+    """See the module; for one act at a time.
+
+    Args:
+        proc: Where /proc is.
+        latest: The machine as it is, or was a moment ago.
+    """
+
+    def __init__(self, proc: str, latest: Callable[[], Snapshot]) -> None:
+        self._paging = Paging(proc, ahead=PIECE)
+        self._latest = latest
+        self._act: Act | None = None
+        self._before = 0
+
+    def make(self, act: Act, since: float, now: float) -> None:
+        """Goes on putting the unit of an act, which stands still since then, into swap."""
+        if now - since < MOMENT or act.hold is None:
+            return
+        if self._act is not act:
+            self._act, self._before = act, self._paging.written
+        act.put_out = self._paging.written - self._before
+        missing = min(act.wanted - act.room, self._swap())
+        if missing >= LITTLE:
+            place = act.place
+            self._paging.put_out(act.hold.members, missing, lambda key: place)
+
+    def sweep(self, act: Act) -> None:
+        """Makes use of the moment that a unit stands still: what nobody has used for long goes into swap, so that it
+        runs again with more room than it was stopped with. Once: the kernel may send more to a slow disk than it is
+        asked for, and takes of everybody."""
+        if self._act is act:
+            return
+        self._act, self._before = act, self._paging.written
+        missing = min(act.wanted - act.room, self._swap())
+        if missing >= LITTLE:
+            self._paging.sweep(missing)
+
+    def give_back(self, act: Act) -> None:
+        """The unit runs again: it is fetched from swap in one go, if there is room for it."""
+        if act.hold is not None and act.put_out >= LITTLE and act.lacks() <= 0:
+            self._paging.fetch(act.hold.members)
+
+    def _swap(self) -> int:
+        """Bytes that swap can still take."""
+        snapshot = self._latest()
+        left = min(effective_swap(snapshot), snapshot.swap.free)
+        return left - int(SPARE * snapshot.swap.total)

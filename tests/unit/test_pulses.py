@@ -1,0 +1,290 @@
+"""A pause that is no more than that, a few times a minute: weak evidence is enough for it, and who goes on hurting is
+asked about."""
+
+from __future__ import annotations
+
+from _signal import SIGKILL, SIGTERM
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import pytest
+
+from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Resumed, Stuck
+from okoomer.facts import Process
+from okoomer.guard.act import Act
+from okoomer.guard.pulses import ASIDE, CLOSELY, LEAST, LONGEST, MEMORY, MOST, PATIENCE, Pulses, repeat
+from okoomer.policy.engine import FIRED, QUIET
+from okoomer.policy.language import load
+from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
+from okoomer.policy.tentative import goes_by_stalls, has_watchdog
+from okoomer.record import replace
+from tests.unit.bodies import NEVER, Body
+from tests.unit.stands import BEFORE, FREED, LADDER, LOW, NEED, Scene
+
+if TYPE_CHECKING:
+    from okoomer.guard.room import Room
+    from okoomer.policy.model import Condition
+
+PULSE = (Step("pause", 1.5, times=2), *LADDER)
+
+
+def again(scene: Scene, at: float) -> Scene:
+    """The rule fires once more."""
+    assert scene.until(at).done
+    scene.begin()
+    return scene
+
+
+@pytest.mark.parametrize("state", [FIRED, QUIET])
+def test_the_unit_runs_again_whatever_the_rule_says(state: str) -> None:
+    scene = Scene(steps=PULSE).until(1)
+    scene.states = [QUIET, state]
+    scene.available = BEFORE + NEED  # and however much there is
+    assert not scene.until(1.49).done and scene.kinds() == ["Paused"]
+    assert scene.until(1.5).done
+    assert scene.kinds() == ["Paused", "Resumed"] and scene.sent() == []
+    assert scene.told(Paused)[0].by == f"{BY_RULE}low" and scene.told(Resumed)[0].seconds == pytest.approx(1.5)
+
+
+def test_only_who_has_been_paused_so_often_within_a_minute_is_asked_about() -> None:
+    scene = again(again(Scene(steps=PULSE), 2), 4).until(5.2)
+    assert scene.kinds() == ["Paused", "Resumed", "Paused", "Resumed", "Paused", "Question"]
+    assert scene.told(Question)[0].paused
+    assert scene.until(40).sent() == [(15.0, SIGTERM), (18.0, SIGKILL)]
+
+
+def test_where_nothing_follows_the_unit_is_left_to_other_rules_for_a_while() -> None:
+    scene = again(again(Scene(steps=PULSE[:1]), 2), 4)
+    assert scene.done and scene.kinds() == ["Paused", "Resumed"] * 2
+    urgent = scene.ladder.policy.rules[0]
+    assert scene.kept() == {7} and scene.ladder.passed_over(urgent, scene.processes, 4.0)[0] == frozenset()
+
+
+def test_after_a_minute_it_is_forgotten() -> None:
+    scene = again(again(Scene(steps=PULSE), 2), MEMORY).until(MEMORY + 1.5)
+    assert scene.done and not scene.told(Question)
+    # The first is a minute ago by now, the second is not.
+    assert again(scene, MEMORY + 1.9).until(MEMORY + 3.5).kinds()[-2:] == ["Paused", "Question"]
+
+
+def test_another_unit_is_another_matter() -> None:
+    scene = Scene(Body(7, on_term=NEVER), Body(8, on_term=NEVER), steps=PULSE)
+    for time in (2, 4, 6):
+        scene.processes = scene.processes[::-1]
+        again(scene, time)
+    assert not scene.until(7.6).told(Question)
+
+
+def test_a_pid_that_is_used_again_is_another_unit() -> None:
+    scene = again(Scene(steps=PULSE), 2)
+    assert scene.until(4).done
+    scene.processes = [replace(scene.processes[0], started=99.0)]
+    scene.begin()
+    assert scene.until(5.6).done and not scene.told(Question)
+
+
+def test_who_cannot_be_paused_is_left_alone_by_this_rule_for_a_while_and_nobody_is_asked() -> None:
+    scene = Scene(steps=PULSE, able=False)
+    assert scene.done and scene.sent() == []
+    assert scene.told(Stuck) == [Stuck("low", "body", (7,), 0.0, "it cannot be paused")]
+    ladder, (urgent, low) = scene.ladder, scene.ladder.policy.rules
+    assert ladder.passed_over(low, scene.processes, ASIDE - 0.1) == ({7}, frozenset())
+    assert ladder.passed_over(low, scene.processes, ASIDE + 0.1) == (frozenset(), frozenset())
+    assert ladder.passed_over(urgent, scene.processes, 0.1) == (frozenset(), frozenset())
+    assert ladder.keeps(low, 0.0) and not ladder.keeps(urgent, 0.0)  # that nobody is left is no news
+
+
+def test_a_more_urgent_rule_takes_it_over_at_once() -> None:
+    scene = Scene(steps=PULSE).until(0.5)
+    scene.states = [FIRED, FIRED]
+    scene.until(1)
+    assert scene.sent() == [(0.51, SIGKILL)] and scene.holds.ends == ["released"]
+
+
+def test_who_is_taken_over_by_a_rule_that_pauses_longer_is_not_let_go_after_a_moment() -> None:
+    scene = Scene(steps=PULSE, urgent=(Step("term", 5.0), Step("kill"))).until(0.5)
+    scene.states = [FIRED, FIRED]
+    assert not scene.until(2).done and scene.sent() == [(0.51, SIGTERM)]
+
+
+def test_who_ends_while_it_is_paused_has_ended() -> None:
+    scene = Scene(Body(7, leaves=0.7), steps=PULSE).until(2)
+    assert scene.done and isinstance(scene.events[-1], Died) and not scene.told(Recovered)
+
+
+def test_where_nobody_can_be_paused_at_all_nobody_is_ended_for_it() -> None:
+    scene = Scene(steps=PULSE)
+    scene.until(1.6)
+    scene.ladder.asking.holds = None
+    scene.begin()
+    assert scene.until(60).done and scene.sent() == []
+
+
+def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten_first() -> None:
+    pulses, rule = Pulses(), Rule("low", LOW, "", steps=PULSE)
+
+    def act(pid: int) -> Act:
+        return Act(0, rule, "x", [Process(pid, 1, "x", 1.0)], 0, 0)
+
+    for pid in range(MOST + 1):
+        pulses.note(act(pid), True, 0, pid / 100)
+    assert not pulses.spent(act(0), 1, 1.0) and pulses.spent(act(1), 1, 1.0) and pulses.spent(act(MOST), 1, 1.0)
+
+
+def test_a_cgroup_is_known_by_its_inode() -> None:
+    pulses, rule = Pulses(), Rule("low", LOW, "", steps=PULSE)
+
+    def act(inode: int, pid: int = 7) -> Act:
+        return Act(0, rule, "/a", [Process(pid, 1, "x", 1.0)], 0, 0, cgroup="/a", inode=inode)
+
+    pulses.note(act(5), True, 0, 0.0)
+    assert pulses.spent(act(5, pid=8), 1, 1.0) and not pulses.spent(act(6), 1, 1.0)
+    pulses.note(act(6), False, 0, 0.0)
+    assert pulses.unable.groups(1.0) == {6}
+
+
+def test_the_first_of_them_is_used_to_make_room_and_not_the_others() -> None:
+    class Rooms:
+        swept: ClassVar[list[float]] = []
+        made: ClassVar[list[float]] = []
+
+        def sweep(self, act: Act) -> None:
+            self.swept.append(scene.world.now)
+
+        def make(self, act: Act, since: float, now: float) -> None:
+            self.made.append(now)
+
+        def give_back(self, act: Act) -> None:
+            pass
+
+    scene = Scene(steps=PULSE)
+    scene.ladder.asking.room = cast("Room", Rooms())
+    again(again(scene, 2), 4).until(8)
+    assert scene.told(Question)
+    assert Rooms.swept and all(at < 2 for at in Rooms.swept)
+    assert Rooms.made and all(at > 4 for at in Rooms.made)
+
+
+def test_others_stand_still_with_it_but_only_for_a_moment() -> None:
+    scene = Scene(Body(7, on_term=NEVER), Body(8, on_term=NEVER), steps=(Step("pause", 1.5, times=1), *LADDER))
+    assert scene.until(2).done
+    first, second = scene.processes
+    for now in (70.0, 72.0):
+        assert scene.until(now).done
+        scene.ladder.begin(1, "a", [first], FREED, BEFORE, now, need=NEED, beside=[second])
+    scene.until(73.5)
+    assert [event.pids for event in scene.told(Paused)] == [(7, 8), (7, 8), (7,)]
+    assert [event.pids for event in scene.told(Question)] == [(7,)]
+    scene.until(90)
+    assert scene.world.bodies[7].signals and not scene.world.bodies[8].signals
+
+
+# --- what waits for it ------------------------------------------------------------------------------------------
+
+
+def test_rules_that_go_by_stalls_wait_for_what_comes_of_it_but_not_for_long() -> None:
+    stall = Comparison("psi.memory.full", ">", 0.3, over=1.0)
+    rules = (
+        Rule("bytes", LOW, ""),
+        Rule("stall", And((LOW, stall)), "", steps=(Step("kill"),)),
+        Rule("moment", And((LOW, stall)), "", steps=PULSE),
+    )
+    asking = Scene(steps=PULSE).ladder.asking  # it has begun at 0
+    policy = Policy("p", rules)
+    assert asking.patient(policy, 1.0) == [1] and asking.patient(policy, PATIENCE) == []
+    for now in (3.0, 6.0, 9.0):
+        asking.pulses.note(Act(0, rules[2], "x", [Process(9, 1, "x", 1.0)], 0, 0), True, 0, now)
+    assert asking.patient(policy, LONGEST - 0.1) == [1] and asking.patient(policy, LONGEST) == []
+
+
+def test_such_a_rule_takes_over_once_that_time_is_over_and_one_that_goes_by_bytes_at_once() -> None:
+    stall = Comparison("psi.memory.full", ">", 0.3, over=1.0)
+    for when, at in ((stall, PATIENCE), (LOW, 1.0)):
+        scene = Scene(steps=(Step("pause", 60.0, times=1), *LADDER))
+        first, second = scene.ladder.policy.rules
+        scene.ladder.policy = Policy("p", (replace(first, when=when), second))
+        scene.until(0.9)
+        scene.states = [FIRED, FIRED]
+        scene.until(8)
+        assert scene.sent() == [(pytest.approx(at, abs=0.1), SIGKILL)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "so"),
+    [
+        (Comparison("psi.memory.full", ">", 0.3, over=1.0), True),
+        (Comparison("psi.memory.full.avg10", ">", 0.3), True),
+        (Comparison("psi.memory.full", "<", 0.3, over=1.0), False),
+        (LOW, False),
+        (And((LOW, Held(Comparison("psi.memory.some", ">=", 0.3, over=1.0), 2.0))), True),
+        (Or((LOW, Comparison("psi.memory.some", ">", 0.3, over=1.0))), False),
+        (Or((Comparison("psi.io.some", ">", 0.3, over=1.0), Comparison("psi.memory.some", ">", 0.3, over=1.0))), True),
+        (Not(Comparison("psi.memory.some", ">", 0.3, over=1.0)), False),
+    ],
+)
+def test_which_conditions_need_a_stall(condition: Condition, so: bool) -> None:
+    assert goes_by_stalls(condition) is so
+
+
+@pytest.mark.parametrize(("name", "rules"), [("desktop", {"frozen", "stalled"}), ("server", {"stalled"})])
+def test_which_rules_of_the_presets_wait(name: str, rules: set[str]) -> None:
+    found = load(name).rules
+    assert {rule.name for rule in found if rule.steps and not rule.tentative and goes_by_stalls(rule.when)} == rules
+
+
+# --- who is left alone ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "watched"),
+    [
+        ("HOME=/ WATCHDOG_USEC=30000000 WATCHDOG_PID=42", True),
+        ("WATCHDOG_USEC=30000000", True),
+        ("WATCHDOG_USEC=30000000 WATCHDOG_PID=41", False),  # of whoever has started it
+        ("NOTIFY_SOCKET=/run/systemd/notify", False),
+        ("MY_WATCHDOG_USEC=1", False),
+        ("", False),
+    ],
+)
+def test_who_has_a_watchdog_is_known_by_its_environment(environment: str, watched: bool) -> None:
+    assert has_watchdog(42, environment) is watched
+
+
+def moment(scene: Scene, held: list[int]) -> Scene:
+    """The first pause of a unit that holds as much as is said then is over."""
+    scene.ladder.asking.weigh = lambda act: held[0]
+    return scene
+
+
+def test_who_grows_on_is_paused_once_more_without_a_look_at_all_others() -> None:
+    held = [100 << 20]
+    scene = moment(Scene(Body(7, leaves=NEVER), steps=(Step("pause", 1.5, times=3), *LADDER)), held)
+    assert scene.until(2).done
+    scene.begin()  # now it is known what it held
+    assert scene.until(4).done
+    held[0] += LEAST
+    assert repeat(scene.ladder, 1, BEFORE, 4.0)
+    assert scene.until(5.5).done and [type(event) for event in scene.events] == [Paused, Resumed] * 3
+    # It is the same room that is wanted, however much is there by now.
+    held[0] += LEAST
+    assert repeat(scene.ladder, 1, BEFORE + NEED // 2, 5.5)
+    assert scene.ladder._act and scene.ladder._act.wanted == BEFORE + NEED
+
+
+@pytest.mark.parametrize("what", ["does not grow", "is gone", "long ago", "another rule", "is to be kept"])
+def test_otherwise_it_is_looked_for_anew(what: str) -> None:
+    held = [0]
+    scene = moment(Scene(steps=PULSE), held).until(2)
+    held[0] = 0 if what == "does not grow" else 500 << 20
+    scene.later = [] if what == "is gone" else scene.processes
+    if what == "is to be kept":
+        scene.ladder.asking.kept.note([7], 99.0, scene.processes)
+    now = 2.0 + PATIENCE if what == "long ago" else 2.0
+    assert not repeat(scene.ladder, 0 if what == "another rule" else 1, BEFORE, now)
+    assert not scene.ladder.busy(now)
+
+
+def test_while_somebody_may_have_to_be_paused_once_more_it_is_looked_at_often() -> None:
+    pulses, rule = Pulses(), Rule("low", LOW, "", steps=PULSE)
+    assert pulses.wait(1.0) == float("inf")
+    pulses.note(Act(0, rule, "x", [Process(9, 1, "x", 1.0)], 0, 0), True, 0, 1.0)
+    assert pulses.wait(1.0 + PATIENCE - 0.1) == CLOSELY and pulses.wait(1.0 + PATIENCE) == float("inf")
