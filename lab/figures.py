@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lab.run import By, Ending, Late, Role, Run, Seen
+from lab.run import By, Ending, Late, Pause, Role, Run, Seen
 from lab.scenario import Scenario
 from lab.scenarios import SCENARIOS
 
@@ -61,6 +61,10 @@ class Figures:
     session_lost: bool
     hung: bool
     unneeded: int
+    paused_s: float
+    """The longest that somebody had to stand still who was no culprit; who never ran again until listening ended."""
+    pauses: int
+    """How often anybody had to."""
     work_lost_s: float
     work_saved: float | None
     """The share of all work that was done by the end, and not thrown away."""
@@ -127,6 +131,8 @@ def of(run: Run) -> Figures:
         session_lost=session,
         hung=hung,
         unneeded=unneeded,
+        paused_s=max((_stood(pause, seen) for pause in seen.pauses if pause.role is not Role.CULPRIT), default=0),
+        pauses=len(seen.pauses),
         work_lost_s=work_lost,
         work_saved=_work_saved(seen, work_lost),
         took_s=seen.over,
@@ -200,6 +206,14 @@ def waits(seen: Seen) -> tuple[Waits, ...]:
         for who in sorted({work.voice for work in seen.work})
         if (works := [work for work in seen.work if work.voice == who])
     )
+
+
+def _stood(pause: Pause, seen: Seen) -> float:
+    """Until it ran again, or died, or nobody listened any more."""
+    if pause.seconds is not None:
+        return pause.seconds
+    died = min((kill.at for kill in seen.kills if kill.comm == pause.name and kill.at >= pause.at), default=seen.end)
+    return round(died - pause.at, 3)
 
 
 def _score(seen: Seen, scenario: Scenario, hung: bool, session: bool) -> float:

@@ -1,11 +1,12 @@
 """What a guest said, as data: times from the incident's begin, roles from the scenario's cast."""
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
 
 from lab.daemons import VOICES, Daemon
-from lab.run import Beat, By, Cost, Ending, Kill, Late, Memory, Role, Seen, Served, Work
+from lab.run import Beat, By, Cost, Ending, Kill, Late, Memory, Pause, Role, Seen, Served, Work
 from lab.scenario import Scenario
 from tests.vm import result
 from tests.vm.result import Result
@@ -23,7 +24,8 @@ ENDINGS = {
     result.Ending.MACHINE_GONE: Ending.GONE,
     result.Ending.FAILED: Ending.FAILED,
 }
-NOTE = re.compile(r"finished |lost |tab lost |not over|no space|phase ")
+PAUSES = re.compile(r'"event": "(paused|resumed)"')
+NOTE = re.compile(r"finished |lost |tab lost |not over|no space|phase |answer")
 
 
 def observed(seen: Result, scenario: Scenario, daemon: Daemon) -> Seen:
@@ -46,6 +48,7 @@ def observed(seen: Result, scenario: Scenario, daemon: Daemon) -> Seen:
         service=[Served(_round(at - zero), int(n)) for at, n in _words(seen, "canary-web", "served")],
         memory=list(_memory(seen, shift)),
         work=_work(seen, shift),
+        pauses=_pauses(seen, scenario, shift),
         notes=[f"{line.voice}: {line.text}" for line in seen.lines if NOTE.match(line.text)],
         said=[f"{line.at + shift:.2f} {line.text[:LINE]}" for line in spoken[-LINES:]],
         reasons=[_round(line.at + shift) for line in spoken if daemon.reason and re.search(daemon.reason, line.text)],
@@ -121,6 +124,27 @@ def _work(seen: Result, shift: float) -> list[Work]:
             found = Work(_round(line.at + shift), words[1], float(words[2]), float(words[3]), line.voice)
             last[line.voice, words[1]] = found
     return list(last.values())
+
+
+def _pauses(seen: Result, scenario: Scenario, shift: float) -> list[Pause]:
+    """Who had to stand still since the incident began, by what okoomer says of it."""
+    found: dict[tuple[str, str, int], Pause] = {}
+    pauses: list[Pause] = []
+    for line in seen.lines:
+        if line.voice not in VOICES or not PAUSES.search(line.text):
+            continue
+        try:
+            said = json.loads(line.text)
+            key, name = (said["by"], said["name"], said["pids"][0]), said["name"].partition(" and ")[0]
+        except (ValueError, LookupError):
+            continue  # the last line may be half a one
+        at, role = line.at + shift, scenario.role(name)[0]
+        if said["event"] == "paused" and at >= 0:
+            found[key] = Pause(_round(at), name, role, None)
+        elif key in found:
+            began = found.pop(key)
+            pauses.append(Pause(began.at, name, role, _round(said["seconds"])))
+    return sorted((*pauses, *found.values()), key=lambda pause: pause.at)
 
 
 def _cost(seen: Result) -> Cost | None:

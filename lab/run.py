@@ -96,6 +96,15 @@ class Work(msgspec.Struct, frozen=True, array_like=True):
     voice: str = ""
 
 
+class Pause(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody whom the daemon had stand still; None seconds if it never said that he ran again."""
+
+    at: float
+    name: str
+    role: Role
+    seconds: float | None
+
+
 class Cost(msgspec.Struct, frozen=True):
     """What the daemon took: memory at the end of the run, the rest from the incident's begin on."""
 
@@ -125,6 +134,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory: list[Memory] = []
     work: list[Work] = []
     """The last that each worker said."""
+    pauses: list[Pause] = []
     notes: list[str] = []
     """What the script and its programs said of the outcome, such as "finished 30 of 32"."""
     said: list[str] = []

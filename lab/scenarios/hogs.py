@@ -153,4 +153,18 @@ SCENARIOS = (
         limit_s=60,
         daemon_late=True,
     ),
+    Scenario(
+        name="S19",
+        title="A hog that its owner may want to keep",
+        story="""One process takes 100 MB/s and comes back to all it has; its owner may be asked. It need not end soon,
+        as long as nobody else feels it.""",
+        swaps=(Swap.DISK, Swap.ZRAM, Swap.NONE),
+        cast=(HOG,),
+        act="""
+            person hog /opt/lab/grow --name hog --rate 100 --limit 4096 --touch all
+            over hog
+        """,
+        limit_s=70,
+        daemons=("none", "earlyoom", "nohang-desktop", "okoomer", "okoomer-server"),
+    ),
 )

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from lab import figures, run
-from lab.run import Beat, By, Ending, Kill, Late, Memory, Role, Run, Seen, Served, Swap, Work
+from lab.run import Beat, By, Ending, Kill, Late, Memory, Pause, Role, Run, Seen, Served, Swap, Work
 
 END = 20.0
 
@@ -145,3 +145,12 @@ def test_a_run_is_a_line_and_half_a_line_is_none(tmp_path: Path) -> None:
     (tmp_path / "runs").write_bytes(line + line[:-20])
     assert run.read(tmp_path / "runs") == [done]
     assert run.read(tmp_path / "none") == []
+
+
+def test_the_longest_pause_of_who_is_no_culprit_lasts_until_it_ran_again_or_died_or_nobody_listened() -> None:
+    culprit, ended = Pause(1, "tail", Role.CULPRIT, 9.0), Pause(3, "editor", Role.INNOCENT, None)
+    assert of(pauses=[culprit]).paused_s == 0
+    assert of(pauses=[culprit, Pause(2, "editor", Role.INNOCENT, 1.5)]).paused_s == 1.5
+    assert of(pauses=[ended], kills=[kill("editor", Role.INNOCENT, at=5)]).paused_s == 2
+    got = of(pauses=[culprit, ended])
+    assert (got.paused_s, got.pauses) == (END - 3, 2)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from lab.daemons import DAEMONS
 from lab.observe import observed
-from lab.run import Beat, By, Cost, Ending, Late, Role, Served, Work
+from lab.run import Beat, By, Cost, Ending, Late, Pause, Role, Served, Work
 from lab.scenarios import SCENARIOS
 from tests.vm import result
 
@@ -106,3 +107,27 @@ def test_a_guest_that_was_lost_before_the_incident_has_failed() -> None:
 def test_a_script_that_was_killed_in_the_incident_is_a_result() -> None:
     assert observed(seen(ending=result.Ending.FAILED), SCENARIO, DAEMON).ending is Ending.LIMIT
     assert observed(seen(ending=result.Ending.MACHINE_GONE), SCENARIO, DAEMON).ending is Ending.GONE
+
+
+def test_who_had_to_stand_still_and_for_how_long() -> None:
+    def told(at: float, event: str, **more: object) -> tuple[float, str]:
+        said = {"at": 1.0, "sequence": 1, "event": event, "by": "rule hurting", "pids": [7], "user": 1000} | more
+        return say(BEGUN + at, "daemon", json.dumps(said))
+
+    got = observed(
+        seen(
+            told(-5, "paused", name="job-1"),  # before it began
+            told(1, "paused", name="job-1 and 3 more"),
+            told(2.5, "resumed", name="job-1 and 3 more", seconds=1.5),
+            told(4, "paused", name="editor", pids=[8]),
+            told(6, "paused", name="job-1"),
+            say(BEGUN + 7, "daemon", '{"event": "paused", "by": "rule hur'),
+        ),
+        SCENARIO,
+        DAEMON,
+    )
+    assert got.pauses == [
+        Pause(1, "job-1", Role.WORKER, 1.5),
+        Pause(4, "editor", Role.INNOCENT, None),
+        Pause(6, "job-1", Role.WORKER, None),
+    ]
