@@ -110,8 +110,39 @@ FULL_ZRAM = Zram(4 * GIB, 4 * GIB, GIB)
     ],
 )
 def test_what_is_ended_on_which_machine(name: str, snapshots: list[Snapshot], acts: bool) -> None:
-    kills = {rule.name for rule in load(name).rules if rule.steps and rule.steps[-1].kind in ("kill", "oom")}
+    rules = [rule for rule in load(name).rules if rule.steps and not rule.tentative]
+    kills = {rule.name for rule in rules if rule.steps[-1].kind in ("kill", "oom")}
     assert bool(fired(name, snapshots) & kills) is acts
+
+
+def growing(total: float, available: float, steps: list[float]) -> list[Snapshot]:
+    """A machine without swap that has this many GiB available, and less at each tenth of a second, by so many MiB."""
+    found = []
+    for at, step in enumerate([0.0] * 10 + steps):
+        available -= step / 1024
+        found.append(Snapshot(at / 10, Memory(int(total * GIB), 0, int(available * GIB)), Swap()))
+    return found
+
+
+@pytest.mark.parametrize("name", ["desktop", "server"])
+@pytest.mark.parametrize(
+    ("total", "available", "steps", "paused"),
+    [
+        (1, 0.055, [10.0] * 2, True),  # gone in half a second
+        (1, 0.08, [10.0] * 2, False),  # there is more
+        (1, 0.055, [3.0] * 4, False),  # there is time to see whether it hurts
+        (8, 0.45, [10.0, 0, 0, 0] * 5, False),  # a page is opened: it is short, and stays so
+        (8, 0.45, [25.0, 20, 0, 0], False),  # a heavy one
+        (8, 0.45, [40.0] * 5, True),
+        (8, 1.0, [40.0] * 8, False),
+        (64, 1.4, [40.0] * 5, False),  # half a minute is left
+        (64, 1.4, [160.0] * 5, True),
+    ],
+)
+def test_who_is_paused_for_a_moment_before_anybody_waits(
+    name: str, total: float, available: float, steps: list[float], paused: bool
+) -> None:
+    assert ("hurting" in fired(name, growing(total, available, steps))) is paused
 
 
 def test_a_warning_comes_before_and_ends_only_when_it_is_clearly_better() -> None:

@@ -37,7 +37,7 @@ def story(policy: Policy, snapshots: Sequence[Snapshot]) -> tuple[list[tuple[flo
         levels.tell(verdict, "", available(snapshot), lambda: None)
         if levels.level != before:
             found.append((snapshot.time, levels.level))
-        if act is None and verdict.act is not None:
+        if act is None and verdict.act is not None and not policy.rules[verdict.act].tentative:
             act = snapshot.time
     return found, act
 

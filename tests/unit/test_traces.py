@@ -51,7 +51,7 @@ def ended(policy: Policy, snapshots: list[Snapshot]) -> tuple[str, float] | None
     engine = Engine(policy)
     for snapshot in snapshots:
         verdict = engine.step(snapshot)
-        if verdict.act is not None:
+        if verdict.act is not None and not policy.rules[verdict.act].tentative:
             assert snapshot.memory_pressure and snapshot.memory_pressure.full
             return policy.rules[verdict.act].name, snapshot.memory_pressure.full.total
     return None
@@ -95,3 +95,34 @@ def test_on_a_kernel_that_does_not_count_what_is_in_use_other_evidence_is_enough
 
     found = ended(load(name), [blind(snapshot) for snapshot in recorded("s2-churn-zram")])
     assert found and found[1] < 1.5
+
+
+def paused(policy: Policy, snapshots: list[Snapshot]) -> list[tuple[float, float]]:
+    """When somebody is paused for a moment, and after how many seconds in which somebody had to wait. What comes of it
+    is not in the recording: at worst it changes nothing."""
+    engine, until, found = Engine(policy), 0.0, []
+    for snapshot in snapshots:
+        verdict = engine.step(snapshot, acting=snapshot.time < until)
+        if verdict.act is not None and policy.rules[verdict.act].tentative:
+            assert snapshot.memory_pressure
+            until = snapshot.time + policy.rules[verdict.act].steps[0].seconds
+            found.append((snapshot.time, snapshot.memory_pressure.some.total))
+    return found
+
+
+MOMENTS = ("desktop", "server")
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("trace", ["s2-churn-disk", "s2-churn-zram", "s10", "s5-containers"])
+def test_a_hog_is_paused_before_anybody_has_waited_for_a_fifth_of_a_second(name: str, trace: str) -> None:
+    [(_, waited), *_] = paused(load(name), recorded(trace))
+    assert waited < 0.2
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+@pytest.mark.parametrize("trace", ["s13-disk-a", "s13-disk-b", "s13-disk-c", "s13-disk-d"])
+def test_whoever_pushes_cold_memory_to_swap_once_is_never_asked_about(name: str, trace: str) -> None:
+    policy = load(name)
+    [times] = {step.times for rule in policy.rules for step in rule.steps if step.times}
+    assert len(paused(policy, recorded(trace))) <= times
