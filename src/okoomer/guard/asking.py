@@ -6,10 +6,8 @@ from __future__ import annotations
 from okoomer.events.model import ANSWERED, BY_RULE, BY_USER, END, LIMIT, PAUSE, RESUME, Trouble
 from okoomer.guard.act import STRENGTH
 from okoomer.guard.passed import PassedOver
-from okoomer.guard.pulses import Pulses
 from okoomer.guard.question import DENIED, OK, REFUSED, Questions
 from okoomer.kernel.process import TICKS
-from okoomer.policy.tentative import goes_by_stalls
 from okoomer.record import replace
 
 TYPE_CHECKING = False
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from okoomer.events.model import Limited, Slowed
     from okoomer.facts import Process, Snapshot
     from okoomer.guard.act import Act, Held, Slow
+    from okoomer.guard.pulses import Pulses
     from okoomer.guard.reach import Reach
     from okoomer.guard.room import Room
     from okoomer.policy.engine import Verdict
@@ -94,7 +93,8 @@ class Asking:
         self.limit: Callable[[Act, int], Limited] | None = None
         #: Puts what stands still into swap, where that is possible.
         self.room: Room | None = None
-        self.pulses = Pulses()
+        self.making_room: Callable[[], Room] | None = None
+        self._pulses: Pulses | None = None
         self.questions = Questions(emit)
         self.kept = PassedOver()
         #: Who could not be slowed down.
@@ -115,6 +115,11 @@ class Asking:
         """Loads what a policy wants that others do not: an emergency is no time to load it."""
         if self.slows is None and self.slowing and slows(policy):
             self.slows = self.slowing()
+        kinds = {step.kind for rule in policy.rules for step in rule.steps}
+        if self.room is None and self.making_room and not kinds.isdisjoint((PAUSE, "ask")):
+            self.room = self.making_room()
+        if any(rule.tentative for rule in policy.rules):
+            self._pulses = self.pulses
 
     @property
     def slowed(self) -> Slowed | None:
@@ -190,14 +195,7 @@ class Asking:
 
     def pulse(self, act: Act, step: Step, now: float) -> str:
         """Has the unit of an act stand still for a moment, if it has not been so too often: what came of it."""
-        if self.pulses.spent(act, step.times, now):
-            if act.step + 1 == len(act.rule.steps):
-                self.pulses.note(act, False, 0, now)  # nothing follows: it is left to other rules
-            return SPENT
-        act.first = not self.pulses.spent(act, 1, now)
-        act.pulse = self.pause(act, BY_RULE + act.rule.name, now, act.beside)
-        self.pulses.note(act, act.pulse, self.weigh(act), now)
-        return PAUSED if act.pulse else UNABLE
+        return self.pulses.begin(self, act, step.times, now)
 
     def look(self, act: Act, now: float) -> None:
         """Whether the unit still stands still or is slowed down: somebody may have let it run again, or the kernel may
@@ -313,17 +311,30 @@ class Asking:
         """Whom a rule passes over, as pids and as inodes of cgroups: if it asks, whom somebody wants to keep; if it
         begins by a moment's pause, who cannot be paused; if it slows down and no more, who cannot be."""
         pids, groups = frozenset[int](), frozenset[int]()
-        kinds = (asks(rule), self.kept), (rule.tentative, self.pulses.unable), (only_slows(rule), self.unslowed)
+        kinds = [(asks(rule), self.kept), (only_slows(rule), self.unslowed)]
+        if rule.tentative:
+            kinds.append((True, self.pulses.unable))
         for meant, noted in kinds:
             if meant:
                 pids, groups = pids | noted.among(processes, now), groups | noted.groups(now)
         return pids, groups
 
+    @property
+    def pulses(self) -> Pulses:
+        """Who has been paused for a moment; made when it is first asked for."""
+        if self._pulses is None:
+            from okoomer.guard.pulses import Pulses  # most policies never need it
+
+            self._pulses = Pulses()
+        return self._pulses
+
+    def closely(self, now: float) -> float:
+        """Seconds until the machine has to be looked at again for the sake of such a pause."""
+        return self._pulses.wait(now) if self._pulses else float("inf")
+
     def patient(self, policy: Policy, now: float) -> list[int]:
         """The rules that wait for what comes of a moment's pause, as indices."""
-        if not self.pulses.patient(now):
-            return []
-        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and goes_by_stalls(rule.when)]
+        return self._pulses.waiting(policy, now) if self._pulses else []
 
     def keeps_any(self, rule: Rule, now: float) -> bool:
         """Whether a rule passes over somebody whom a person wants to keep."""

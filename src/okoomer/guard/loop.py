@@ -10,7 +10,6 @@ from okoomer.guard.changes import Changes
 from okoomer.guard.doze import LONGEST as DOZED
 from okoomer.guard.level import Levels
 from okoomer.guard.outlook import Outlook, nobody
-from okoomer.guard.pulses import repeat
 from okoomer.guard.scan import Scan, floor_of, scan, untagged
 from okoomer.guard.seek import Seeker, chosen, known, ranked
 from okoomer.guard.wake import Wake
@@ -203,7 +202,7 @@ class Guard:
         if self.ladder.busy(now):
             # A more urgent rule may fire meanwhile, and takes the act over at once.
             return min(max(self.ladder.wait(now), 0.001), max(verdict.soonest, SHORTEST), WHILE_FIRED)
-        judged, closely = zip(self.policy.rules, verdict.rules, strict=True), self.ladder.asking.pulses.wait(now)
+        judged, closely = zip(self.policy.rules, verdict.rules, strict=True), self.ladder.asking.closely(now)
         if any(found.state == FIRED and not rule.only_warns for rule, found in judged):
             return min(max(verdict.soonest, SHORTEST), WHILE_FIRED, closely)
         longest = min(LONGEST if self.engine.triggers else LONGEST_BLIND, self._levels.wait(now), closely)
@@ -260,8 +259,11 @@ class Guard:
 
     def _act(self, index: int, target: Cgroup | None, snapshot: Snapshot, verdict: Verdict) -> None:
         rule, began, cpu = self.policy.rules[index], self._now(), thread_time()
-        if rule.tentative and not self._dry_run and repeat(self.ladder, index, available(snapshot), began):
-            return
+        if rule.tentative and not self._dry_run:
+            from okoomer.guard.pulses import repeat  # it is there already, see Asking.adopt
+
+            if repeat(self.ladder, index, available(snapshot), began):
+                return
         try:
             found = self.look(rule, snapshot)
         except OSError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from okoomer.events.model import BY_RULE
+from okoomer.guard.asking import PAUSED, SPENT, UNABLE
 from okoomer.guard.passed import PassedOver
+from okoomer.policy.tentative import goes_by_stalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from okoomer.guard.act import Act
+    from okoomer.guard.asking import Asking
     from okoomer.guard.ladder import Ladder
+    from okoomer.policy.model import Policy
 
     #: A rule, and a unit: pid and start of who stands for it, or the inode of a cgroup and 0.
     Key = tuple[str, int, float]
@@ -43,6 +48,23 @@ class Pulses:
             return False
         self._last = now  # what comes next is a pause like this, only longer
         return True
+
+    def begin(self, asking: Asking, act: Act, times: int, now: float) -> str:
+        """Has the unit of an act stand still for a moment, if it has not been so too often: what came of it."""
+        if self.spent(act, times, now):
+            if act.step + 1 == len(act.rule.steps):
+                self.note(act, False, 0, now)  # nothing follows: it is left to other rules
+            return SPENT
+        act.first = not self.spent(act, 1, now)
+        act.pulse = asking.pause(act, BY_RULE + act.rule.name, now, act.beside)
+        self.note(act, act.pulse, asking.weigh(act), now)
+        return PAUSED if act.pulse else UNABLE
+
+    def waiting(self, policy: Policy, now: float) -> list[int]:
+        """The rules that wait for what comes of a moment's pause, as indices."""
+        if not self.patient(now):
+            return []
+        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and goes_by_stalls(rule.when)]
 
     def note(self, act: Act, paused: bool, held: int, now: float) -> None:
         """Remembers that the unit of an act, which holds so many bytes, was paused, or could not be."""

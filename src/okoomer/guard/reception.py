@@ -8,7 +8,6 @@ import posix as os
 from okoomer.guard.door import Door
 from okoomer.guard.hold import Holds
 from okoomer.guard.request import Requests, sparing
-from okoomer.guard.room import Room
 from okoomer.guard.state import state
 from okoomer.kernel import process as kernel
 from okoomer.kernel.paths import exists
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from okoomer.events.sign import Sign
     from okoomer.guard.launch import Options
     from okoomer.guard.loop import Guard
+    from okoomer.guard.room import Room
     from okoomer.guard.slow import Slows
     from okoomer.guard.tell import Tell
 
@@ -43,14 +43,18 @@ def receive(guard: Guard, options: Options, proc: str, tell: Tell, ring: Ring | 
         # What is not noted could stand still for ever.
         return [f"nobody is paused or let in: {note}: {error.strerror or error}"]
     guard.ladder.holds = holds
-    guard.ladder.asking.room = Room(proc, lambda: guard.latest(RECENT))
+
+    def making_room() -> Room:
+        from okoomer.guard import room  # only rules that pause or ask have need of it
+
+        return room.Room(proc, lambda: guard.latest(RECENT))
 
     def slowing() -> Slows:
         from okoomer.guard.slow import Slows  # most policies slow nobody down
 
         return Slows(proc, holds.note, lambda: holds.never, tell, lambda: not guard.policy.pressure)
 
-    guard.ladder.asking.slowing = slowing
+    guard.ladder.asking.making_room, guard.ladder.asking.slowing = making_room, slowing
     guard.ladder.asking.adopt(options.policy)
     # The courier and the watcher are children of ours.
     ours = frozenset((1, os.getpid(), *kernel.children(proc, os.getpid())))

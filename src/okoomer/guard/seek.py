@@ -8,7 +8,6 @@ from okoomer.kernel import process as kernel
 from okoomer.policy.choose import apartness, choose, needs_of, protection
 from okoomer.policy.engine import QUIET
 from okoomer.policy.sums import SUM
-from okoomer.policy.tentative import has_watchdog
 from okoomer.policy.tree import is_inside
 from okoomer.policy.whole import WHOLE, whole_of
 from okoomer.record import replace
@@ -178,6 +177,8 @@ class Seeker:
 
     def _is_watched(self, process: Process) -> bool:
         """Whether a process of a service would be ended for standing still."""
+        from okoomer.policy.tentative import has_watchdog  # most policies never need it
+
         return ".service" in process.cgroup and has_watchdog(process.pid, kernel.environment(self._proc, process.pid))
 
     def grown(

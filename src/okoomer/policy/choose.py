@@ -17,7 +17,6 @@ from okoomer.policy.scale import LAST, ORDINARY, PREFERRED, Candidate, Scale
 from okoomer.policy.select import matcher
 from okoomer.policy.session import holders, is_shell
 from okoomer.policy.sums import worst_sum
-from okoomer.policy.tentative import bears
 from okoomer.policy.tree import ROOT, above, is_inside
 from okoomer.policy.whole import WHOLE, applications, excused, inits, members_of
 from okoomer.record import Record, replace
@@ -209,6 +208,8 @@ def _taken(
     )
     worth = [(found, unit) for found, unit in ranked if found.freed >= least and found.score >= rule.least_score]
     if rule.tentative:
+        from okoomer.policy.tentative import bears  # most policies never need it
+
         worth = [(found, unit) for found, unit in worth if bears(found, unit.members(), weigh.growth)]
         if not worth:
             return Choice(None, tuple(found for found, _ in ranked)[:TOLD], need, least, "nobody grows")
