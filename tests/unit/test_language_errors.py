@@ -215,7 +215,7 @@ def test_refused_files(text: str, line: int, column: int, marked: str, said: str
 def test_how_an_error_looks() -> None:
     assert str(error_of(f'{HEAD}when = "mem.free < 5% and mem.fre < 3%"')).split("\n") == [
         "p.toml:3:27: unknown metric: 'mem.fre'; expected one of "
-        "mem.*, swap.*, zram.*, psi.*, vm.*, forecast.*, cgroup.* (did you mean mem.free?)",
+        "mem.*, swap.*, zram.*, psi.*, vm.*, forecast.*, canary.*, cgroup.* (did you mean mem.free?)",
         'when = "mem.free < 5% and mem.fre < 3%"',
         " " * 26 + "^" * 7,
     ]

@@ -7,7 +7,7 @@ from errno import EBUSY
 from marshal import dumps
 from pathlib import Path
 from signal import SIGKILL
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +15,7 @@ import pytest
 from okoomer.guard import limit as module
 from okoomer.guard.limit import Limit, recover
 from tests.unit.cgroups import make
+from tests.unit.standing import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,8 +24,6 @@ pytestmark = pytest.mark.timeout(180)
 
 BEFORE = {"memory.oom.group": "0", "memory.max": "1073741824", "memory.swap.max": "max"}
 TIGHT = {"memory.oom.group": "1", "memory.max": "0", "memory.swap.max": "0"}
-#: Seconds to wait for the other thread at the most.
-PATIENCE = 60
 
 
 class Cgroup:
@@ -101,13 +100,6 @@ def test_it_is_put_back_if_the_kernel_does_not_kill(cgroup: Cgroup, monkeypatch:
     assert within(lambda: tried[-1:] == [("memory.oom.group", b"0")])
     assert ("memory.max", b"0") in tried
     assert cgroup.comes_to(BEFORE)
-
-
-def within(happens: Callable[[], bool]) -> bool:
-    until = monotonic() + PATIENCE
-    while not happens() and monotonic() < until:
-        sleep(0.002)
-    return happens()
 
 
 def noted(monkeypatch: pytest.MonkeyPatch, refused: str = "") -> list[tuple[str, bytes]]:

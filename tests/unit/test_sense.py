@@ -79,6 +79,7 @@ def test_what_is_absent_is_none_and_no_trouble(tmp_path: Path, now: Time) -> Non
         "io_pressure",
         "cpu_pressure",
         "paging",
+        "canary",
     ]
     assert snapshot.swap == Swap(0, 0)
     assert list(sense.troubles()) == []
