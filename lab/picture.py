@@ -1,7 +1,7 @@
 """One run as a picture that needs no page around it: what there was, who waited, and how late the screen was."""
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import vl_convert
 
@@ -12,7 +12,7 @@ from lab.scenarios import SCENARIOS
 
 WIDTH, HEIGHT = 720, 80
 INK, MUTED, FAINT, BACK = "#1f2328", "#59636e", "#d1d9e0", "#ffffff"
-MEMORY, SWAP, WAIT, SCREEN = "#2f81f7", "#8c959f", "#bf8700", "#cf222e"
+MEMORY, SWAP, STILL, WAIT, SCREEN = "#2f81f7", "#8c959f", "#1a7f37", "#bf8700", "#cf222e"
 LEAST_LATE_S = 0.5
 """The axis of the screen shows at least this, so that what nobody feels never looks like a disaster."""
 CONFIG: Spec = {
@@ -49,7 +49,12 @@ def svg(run: Run, end_s: float | None = None) -> str:
         },
         "padding": 10,
         "spacing": 10,
-        "vconcat": [_memory(run, end), _waits(run, end), _screen(run, end)],
+        "vconcat": [
+            _memory(run, end),
+            *([_pauses(run, end)] if run.seen.pauses else []),
+            _waits(run, end),
+            _screen(run, end),
+        ],
     }
     return str(vl_convert.vegalite_to_svg(whole, config=CONFIG))
 
@@ -66,6 +71,21 @@ def _memory(run: Run, end: float) -> Spec:
         {"type": "line", "color": SWAP, "strokeWidth": 1.5},
     )
     return _strip(run, end, "MiB", top, "d", [available, swap])
+
+
+def _pauses(run: Run, end: float) -> Spec:
+    """How many stand still: until they run again, or are ended."""
+    steps = [(0.0, 0)]
+    for pause in run.seen.pauses:
+        ended = (kill.at for kill in run.seen.kills if kill.comm == pause.name and kill.at >= pause.at)
+        until = next(ended, end) if pause.seconds is None else pause.at + pause.seconds
+        steps += [(pause.at, 1), (until, -1)]
+    ats, changes = zip(*sorted(step for step in steps if 0 <= step[0] <= end), strict=True)
+    counts = list(accumulate(changes))
+    rows = [{"at": at, "is": count} for at, count in zip((*ats, end), (*counts, counts[-1]), strict=True)]
+    curve: Spec = {"type": "area", "color": STILL, "opacity": 0.6, "interpolate": "step-after"}
+    strip = _strip(run, end, "stand still", max(1, *counts), "d", [_layer(rows, curve)])
+    return strip | {"height": HEIGHT // 2}
 
 
 def _waits(run: Run, end: float) -> Spec:
@@ -100,7 +120,7 @@ def _strip(run: Run, end: float, title: str, top: float, form: str, layers: list
     dashed: Spec = {"type": "rule", "color": INK, "strokeDash": [4, 3]}
     x = {"field": "at", "type": "quantitative", "scale": {"domain": [0, end], "nice": False}}
     y = {"field": "is", "type": "quantitative", "scale": {"domain": [0, top], "nice": False, "clamp": True}}
-    axis = {"tickCount": 3, "format": form, "minExtent": 40, "maxExtent": 40}
+    axis = {"tickCount": 3, "tickMinStep": 1 if form == "d" else 0, "format": form, "minExtent": 40, "maxExtent": 40}
     return {
         "width": WIDTH,
         "height": HEIGHT,

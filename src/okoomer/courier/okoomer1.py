@@ -11,6 +11,7 @@ from okoomer.bus.service import Call, Interface, sayable
 from okoomer.courier.details import NEVER, details, number, question
 from okoomer.courier.parse import fields_of
 from okoomer.events.model import BY_RULE, END, LIMIT, NORMAL, PAUSE, RESUME
+from okoomer.people import is_person
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ _WORDS = {
 #: Seconds for which what was learnt of memory is good enough; so many wait for it; so many agents attend, and of one
 #: user; so many questions are known at once.
 FRESH, WAITING, AGENTS, AGENTS_OF_ONE, QUESTIONS = 1.0, 256, 64, 8, 64
-#: Users from here on are people, who have sessions (login.defs(5)), and so is root; but not those that systemd makes up
-#: for services (DynamicUser=), nor nobody.
-PEOPLE, SERVICES = 1000, range(61184, 65536)
 #: The most events that are told at once.
 MOST = 256
 
@@ -265,7 +263,7 @@ class Okoomer1:
     def _attend(self, call: Call) -> None:
         """An agent attends as long as its connection lives. A service's user has nobody at a screen: what it says here
         must not keep from people what they would be told otherwise."""
-        if call.uid and (call.uid < PEOPLE or call.uid in SERVICES):
+        if call.uid and not is_person(call.uid):
             return _failed(call, "refused", "only a person's agent attends")
         sender = call.sender
         if sender not in self._agents:

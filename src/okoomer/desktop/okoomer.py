@@ -15,6 +15,7 @@ from jeepney import (  # type: ignore[import-untyped]
 
 from okoomer.desktop import texts
 from okoomer.events.model import BY_RULE, BY_TURNS, BY_USER, LIMIT
+from okoomer.people import PEOPLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 NAME, PATH = "org.okoomer.Okoomer1", "/org/okoomer/Okoomer1"
 OKOOMER = DBusAddress(PATH, bus_name=NAME, interface=NAME)
 PROPERTIES = "org.freedesktop.DBus.Properties"
-#: Users below are the system's (login.defs(5), SYS_UID_MAX); whose services they are may be told to anybody.
-PEOPLE = 1000
 #: Seconds within which results go into one notification.
 EPISODE = 30.0
 #: So many acts are remembered until their result comes, and so many results are told together.
@@ -112,7 +111,8 @@ class Okoomer:
         return self._user == 0 or user == self._user
 
     def _may_know(self, user: object) -> bool:
-        """Whether somebody's processes are told of by name: the person's own and the system's, not another person's."""
+        """Whether somebody's processes are told of by name: the person's own and the system's, which anybody may know,
+        not another person's."""
         return self._is_mine(user) or (isinstance(user, int) and 0 <= user < PEOPLE)
 
     # --- signals ------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from jeepney import (  # type: ignore[import-untyped]
 )
 
 from okoomer.bus.daemon import bus_call
-from okoomer.desktop.okoomer import NAME, PEOPLE
+from okoomer.desktop.okoomer import NAME
 from okoomer.desktop.texts import foreign
+from okoomer.people import PEOPLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -136,7 +136,7 @@ def _limit_each(proc: str, processes: list[Process], size: int) -> None:
     Raises:
         OSError: None of them could be limited, and why the last could not.
     """
-    living = [process for process in processes if kernel.ticks(proc, process.pid) == _ticks(process)]
+    living = [process for process in processes if kernel.ticks(proc, process.pid) == kernel.in_ticks(process.started)]
     held = sum(_held(proc, process) for process in living)
     part = max(LEEWAY, (size - held) // max(1, len(living)))
     why, limited = OSError(ESRCH, os.strerror(ESRCH)), False
@@ -162,7 +162,3 @@ def _held(proc: str, process: Process) -> int:
     except (OSError, ValueError, IndexError):
         return process.anon + process.swap
     return status.anon + status.swap
-
-
-def _ticks(process: Process) -> int:
-    return round(process.started * kernel.TICKS)

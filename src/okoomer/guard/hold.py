@@ -196,7 +196,7 @@ class Holds:
             for process in pending:
                 if process.parent in patience.sent:
                     patience.wait(process.parent)
-                key = (process.pid, round(process.started * kernel.TICKS))
+                key = (process.pid, kernel.in_ticks(process.started))
                 if process.pid not in self.never and self._still.stop(key):
                     stopped[key] = None
                     patience.sent.add(process.pid)

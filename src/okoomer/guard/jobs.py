@@ -33,4 +33,4 @@ def by_job(seen: Iterable[Family], processes: Mapping[int, Process]) -> dict[Key
 
 def key_of(process: Process) -> Key:
     """A process by pid and start time in clock ticks."""
-    return process.pid, round(process.started * kernel.TICKS)
+    return process.pid, kernel.in_ticks(process.started)

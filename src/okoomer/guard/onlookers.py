@@ -116,7 +116,7 @@ class Onlookers:
         until = float("inf") if stat.name in RELAYS else self._now() + BRIEF
         found = self._held[pid] = Onlooker(pid, until, slots)
         found.holds.append(hold)
-        if kernel.ticks(self._proc, pid) != round(stat.started * kernel.TICKS):
+        if kernel.ticks(self._proc, pid) != kernel.in_ticks(stat.started):
             self._leave(found)
         # Before that it could still see it: whoever sleeps looks once more when he is woken, before he stands still.
         patience.until(lambda: pid not in self._held or self._settle(found))
@@ -134,7 +134,7 @@ class Onlookers:
                 if found and found.group == group and one not in noted and len(noted) < room:
                     noted.add(one)
                     try:
-                        slots.append(self._note.add(one, round(found.started * kernel.TICKS)))
+                        slots.append(self._note.add(one, kernel.in_ticks(found.started)))
                     except OSError:
                         return slots
             pid = stat.parent

@@ -17,7 +17,7 @@ from okoomer.guard.scan import RAISED
 from okoomer.kernel import adjustment, clock
 from okoomer.kernel.adjustment import lower, lower_born
 from okoomer.kernel.capabilities import CAP_SYS_RESOURCE, without
-from okoomer.kernel.process import TICKS, children
+from okoomer.kernel.process import TICKS, children, in_ticks
 from okoomer.policy.choose import level_of
 from okoomer.policy.engine import QUIET
 from okoomer.policy.metrics import available
@@ -132,7 +132,7 @@ class Primes:
     # --- one process ------------------------------------------------------------------------------------------------
 
     def _raise(self, process: Process) -> None:
-        pid, start = process.pid, round(process.started * TICKS)
+        pid, start = process.pid, in_ticks(process.started)
         since = self._since if self._since >= 0 else int(clock.since_boot() * TICKS)
         slot = directory = -1
         try:

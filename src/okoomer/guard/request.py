@@ -157,7 +157,7 @@ class Requests:
             return REFUSED, f"{pid} is paused already"
         wants = needs_of(self._policy()) | {"cgroup"}
         root = look(self._proc, pid, wants)
-        if root is None or round(root.started * kernel.TICKS) != ticks:
+        if root is None or kernel.in_ticks(root.started) != ticks:
             return NONE, f"there is no such process {pid}"
         family = self._family(root, wants)
         if not family:

@@ -43,7 +43,7 @@ def stop(proc: str, pid: int, start: int, note: Callable[[], None]) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         stat = kernel.stat(proc, pid)
-        if stat.state in "ZX" or stat.kernel_thread or round(stat.started * kernel.TICKS) != start:
+        if stat.state in "ZX" or stat.kernel_thread or kernel.in_ticks(stat.started) != start:
             raise ProcessLookupError(ESRCH, os.strerror(ESRCH))
         if stat.state in "Tt":
             raise OSError(EALREADY, "it stands still already")
@@ -115,7 +115,7 @@ def lives(proc: str, pid: int, start: int) -> bool:
         stat = kernel.stat(proc, pid)
     except (OSError, ValueError, IndexError):
         return False
-    return stat.state not in "ZX" and round(stat.started * kernel.TICKS) == start
+    return stat.state not in "ZX" and kernel.in_ticks(stat.started) == start
 
 
 def wake(proc: str, pid: int, start: int, ending: bool = False) -> bool:

@@ -7,7 +7,7 @@ import posix as os
 from errno import ESRCH
 
 from okoomer.kernel.files import FLAGS, whole
-from okoomer.kernel.process import TICKS, number, parse_stat, pids
+from okoomer.kernel.process import in_ticks, number, parse_stat, pids
 
 _FILE = "oom_score_adj"
 
@@ -38,7 +38,7 @@ def started(directory: int) -> int:
         OSError: It is gone.
     """
     try:
-        return round(parse_stat(_read(directory, "stat", 4096)).started * TICKS)
+        return in_ticks(parse_stat(_read(directory, "stat", 4096)).started)
     except (ValueError, IndexError):
         raise ProcessLookupError(ESRCH, os.strerror(ESRCH)) from None
 

@@ -169,10 +169,15 @@ def source(proc: str, pid: int | str, found: Stat) -> str:
     return str(pid)
 
 
+def in_ticks(started: float) -> int:
+    """When somebody started as the kernel counts it, in clock ticks: with the pid that is who it is."""
+    return round(started * TICKS)
+
+
 def ticks(proc: str, pid: int) -> int:
     """When a process started, in clock ticks since boot; 0 where it is gone."""
     try:
-        return round(stat(proc, pid).started * TICKS)
+        return in_ticks(stat(proc, pid).started)
     except (OSError, ValueError, IndexError):
         return 0
 

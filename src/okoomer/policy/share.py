@@ -10,6 +10,7 @@ said who counts as one of them: who has logged in and does nothing would make th
 
 from __future__ import annotations
 
+from okoomer.people import is_person
 from okoomer.policy.choose import Choice
 from okoomer.policy.select import app_of, container_of, unit_of
 from okoomer.policy.whole import WHOLE, whole_of
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     #: Chooses among all but those of whom the function says whose else they are, with so many bytes needed.
     Choose = Callable[[Callable[[Process], str], int], Choice]
 
-#: The first number that is a person's, and those above it that systemd gives to services, or that are nobody's.
-FIRST = 1000
-NOBODYS = range(61184, 65536)
 #: Where the processes of those lie who have logged in.
 _SLICE = "/user.slice/user-"
 MACHINES = -1
@@ -52,13 +50,9 @@ def user_of(process: Process) -> int:
     """The number of the person whose process it is, or MACHINES."""
     if process.cgroup.startswith(_SLICE):
         number = process.cgroup[len(_SLICE) :].partition(".slice")[0]
-        if number.isdecimal() and _is_person(int(number)):
+        if number.isdecimal() and is_person(int(number)):
             return int(number)
-    return process.user if _is_person(process.user) else MACHINES
-
-
-def _is_person(user: int) -> bool:
-    return user >= FIRST and user not in NOBODYS
+    return process.user if is_person(process.user) else MACHINES
 
 
 def choose_by(
