@@ -101,7 +101,7 @@ def _latency(scene: Scene) -> Measure:
     measure = Measure("event to signal", "ms")
     sleeper = scene.box.spawn(rss_bytes=MIB)
     with (
-        open_dbus_connection(scene.bus.address) as client,
+        open_dbus_connection(scene.bus.address, auth_timeout=60) as client,
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door,
     ):
         rule = MatchRule(type="signal", interface=NAME, member="Acted")

@@ -241,6 +241,6 @@ class Scene:
 
 def owned(address: str, name: str) -> bool:
     """Whether somebody has a name on a bus."""
-    with contextlib.suppress(OSError), open_dbus_connection(address) as connection:
+    with contextlib.suppress(OSError), open_dbus_connection(address, auth_timeout=60) as connection:
         return bool(connection.send_and_get_reply(message_bus.NameHasOwner(name), timeout=5).body[0])
     return False

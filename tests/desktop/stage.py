@@ -172,7 +172,7 @@ class Stage:
 
     def names(self) -> list[str]:
         """Who is on the system bus."""
-        connection = open_dbus_connection(self.system.address)
+        connection = open_dbus_connection(self.system.address, auth_timeout=60)
         try:
             names: list[str] = connection.send_and_get_reply(message_bus.ListNames(), timeout=20).body[0]
         finally:

@@ -14,7 +14,7 @@ class Witness:
     """See the module."""
 
     def __init__(self, address: str) -> None:
-        self._connection: DBusConnection = open_dbus_connection(address)
+        self._connection: DBusConnection = open_dbus_connection(address, auth_timeout=60)
         self._connection.send_and_get_reply(Monitoring().BecomeMonitor([]), timeout=20)
         #: Calls of Notify that have no answer yet, by caller and serial number; and what is shown, by number.
         self._asked: dict[tuple[str, int], tuple[Any, ...]] = {}

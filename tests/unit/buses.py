@@ -89,7 +89,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.heard: list[Heard] = []
-        self._connection: DBusConnection = open_dbus_connection("SYSTEM")
+        self._connection: DBusConnection = open_dbus_connection("SYSTEM", auth_timeout=60)
         rule = MatchRule(type="signal", interface="net.nuetzlich.SystemNotifications", member="Notify")
         self._connection.send_and_get_reply(message_bus.AddMatch(rule), timeout=20)
         self._over = False

@@ -163,7 +163,7 @@ class Client:
 
     def __init__(self, bus: str, name: str, path: str, interface: str = "") -> None:
         self.address = DBusAddress(path, bus_name=name, interface=interface or name)
-        self.connection: DBusConnection = open_dbus_connection(bus)
+        self.connection: DBusConnection = open_dbus_connection(bus, auth_timeout=60)
         self.name = str(self.connection.unique_name)
 
     def __enter__(self) -> Self:

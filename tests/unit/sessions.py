@@ -63,7 +63,7 @@ class Peer:
     def __init__(self, address: str) -> None:
         self.hangs = False
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
-        self._connection: DBusConnection = open_dbus_connection(address)
+        self._connection: DBusConnection = open_dbus_connection(address, auth_timeout=60)
         self.unique = str(self._connection.unique_name)
         [owned] = self._connection.send_and_get_reply(message_bus.RequestName(self.name), timeout=20).body
         assert owned == 1, owned

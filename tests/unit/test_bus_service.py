@@ -249,7 +249,7 @@ FLOOD = """
 import sys
 from jeepney import DBusAddress, MessageFlag, new_method_call
 from jeepney.io.blocking import open_dbus_connection
-connection = open_dbus_connection("SYSTEM")
+connection = open_dbus_connection("SYSTEM", auth_timeout=60)
 message = new_method_call(DBusAddress(sys.argv[2], sys.argv[1], sys.argv[1]), "Echo", "su", ("x", 1))
 if len(sys.argv) > 3:
     message.header.flags = MessageFlag.no_reply_expected

@@ -55,7 +55,7 @@ class Client:
     """An application: the levels that it has heard."""
 
     def __init__(self) -> None:
-        self.bus: DBusConnection = open_dbus_connection("SYSTEM")
+        self.bus: DBusConnection = open_dbus_connection("SYSTEM", auth_timeout=60)
         self._rule = MatchRule(type="signal", interface=LMM)
         self.bus.send_and_get_reply(message_bus.AddMatch(self._rule), timeout=20)
 

@@ -214,7 +214,7 @@ def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
 
 def joined() -> DBusConnection:
     """A connection to the bus, when the name is there."""
-    connection = open_dbus_connection("SYSTEM", enable_fds=True)
+    connection = open_dbus_connection("SYSTEM", enable_fds=True, auth_timeout=60)
     until(lambda: connection.send_and_get_reply(message_bus.NameHasOwner(NAME), timeout=20).body[0])
     return connection
 

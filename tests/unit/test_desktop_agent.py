@@ -115,11 +115,11 @@ def test_who_forges_a_press_or_a_question_is_not_heard(
     okoomer.ask(3, **question())
     until(lambda: server.shown)
     [number] = server.shown
-    stranger = open_dbus_connection(session.address)
+    stranger = open_dbus_connection(session.address, auth_timeout=60)
     address = DBusAddress(Server.path, interface=Server.name)
     stranger.send(new_signal(address, "ActionInvoked", "us", (number, "end")))
     stranger.close()
-    forger = open_dbus_connection(system.address)
+    forger = open_dbus_connection(system.address, auth_timeout=60)
     address = DBusAddress(Okoomer.path, interface=Okoomer.name)
     forger.send(new_signal(address, "Closed", "uss", (3, "late", "")))
     forger.send(new_signal(address, "Warned", "a{sv}", ({"name": ("s", "nobody")},)))
@@ -308,7 +308,7 @@ def test_a_system_service_that_stays_is_heard_and_a_person_is_not(
     okoomer: Okoomer, server: Server, agent: AgentProcess, system: Daemon
 ) -> None:
     is_there(okoomer)
-    service = open_dbus_connection(system.address)
+    service = open_dbus_connection(system.address, auth_timeout=60)
     address = DBusAddress("/", interface="net.nuetzlich.SystemNotifications")
     try:
         # The first has the agent ask whose it is, and until it knows that it does not hear the next.
@@ -325,7 +325,7 @@ def test_a_flood_leaves_room_for_a_question(
     okoomer: Okoomer, server: Server, agent: AgentProcess, system: Daemon
 ) -> None:
     is_there(okoomer)
-    flood = open_dbus_connection(system.address)
+    flood = open_dbus_connection(system.address, auth_timeout=60)
     address = DBusAddress("/", interface="net.nuetzlich.SystemNotifications")
     for _ in range(10_000):
         flood.send(new_signal(address, "Notify", "ss", EARLYOOM))

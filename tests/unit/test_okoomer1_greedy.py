@@ -31,7 +31,7 @@ from jeepney.io.blocking import open_dbus_connection
 os.setgroups([]); os.setgid({user}); os.setuid({user})
 address, (member, kinds, *body) = sys.argv[1], sys.argv[2:]
 to = DBusAddress({path!r}, bus_name={name!r}, interface={name!r})
-lines = [open_dbus_connection(address) for _ in range({lines})]
+lines = [open_dbus_connection(address, auth_timeout=60) for _ in range({lines})]
 call = new_method_call(to, member, kinds, tuple(word if kind == "s" else int(word) for kind, word in zip(kinds, body)))
 print("ready", flush=True)
 until = time.monotonic() + 4

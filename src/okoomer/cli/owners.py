@@ -8,7 +8,7 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection  # type: ig
 
 from okoomer.bus.daemon import bus_call
 
-#: Seconds for an answer of the bus itself.
+#: Seconds for an answer of the bus itself, also when it is to let us in: who asks may do so because memory is short.
 PATIENCE = 5.0
 
 
@@ -19,7 +19,7 @@ def connect(address: str) -> DBusConnection:
         OSError: It cannot be used; the text says why.
     """
     try:
-        return open_dbus_connection(address)
+        return open_dbus_connection(address, auth_timeout=PATIENCE)
     except Exception as error:  # jeepney raises many kinds
         raise OSError(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
 

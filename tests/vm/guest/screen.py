@@ -87,7 +87,7 @@ def main() -> None:
     file = Path(sys.argv[1])
     os.mkfifo(f"{file}.press", 0o600)
     presses = os.open(f"{file}.press", os.O_RDWR | os.O_NONBLOCK)
-    with open_dbus_connection("SESSION") as bus:
+    with open_dbus_connection("SESSION", auth_timeout=60) as bus:
         screen = Screen(bus, file)
         bus.send_and_get_reply(message_bus.RequestName(NAME))
         while True:
