@@ -57,6 +57,7 @@ def test_where_nothing_follows_the_unit_is_left_to_other_rules_for_a_while() -> 
     assert scene.done and scene.kinds() == ["Paused", "Resumed"] * 2
     urgent = scene.ladder.policy.rules[0]
     assert scene.kept() == {7} and scene.ladder.passed_over(urgent, scene.processes, 4.0)[0] == frozenset()
+    assert not scene.ladder.asking.pulses.patient(4.0), "and they need not wait any more"
 
 
 def test_after_a_minute_it_is_forgotten() -> None:

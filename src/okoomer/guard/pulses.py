@@ -53,7 +53,8 @@ class Pulses:
         """Has the unit of an act stand still for a moment, if it has not been so too often: what came of it."""
         if self.spent(act, times, now):
             if act.step + 1 == len(act.rule.steps):
-                self.note(act, False, 0, now)  # nothing follows: it is left to other rules
+                self.note(act, False, 0, now)
+                self._last = float("-inf")  # nothing follows: it is left to other rules, and those need not wait
             return SPENT
         act.first = not self.spent(act, 1, now)
         act.pulse = asking.pause(act, BY_RULE + act.rule.name, now, act.beside)
