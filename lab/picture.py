@@ -81,10 +81,10 @@ def _pauses(run: Run, end: float) -> Spec:
         until = next(ended, end) if pause.seconds is None else pause.at + pause.seconds
         steps += [(pause.at, 1), (until, -1)]
     ats, changes = zip(*sorted(step for step in steps if 0 <= step[0] <= end), strict=True)
-    counts = list(accumulate(changes))
-    rows = [{"at": at, "is": count} for at, count in zip((*ats, end), (*counts, counts[-1]), strict=True)]
+    counts = dict(zip(ats, accumulate(changes), strict=True))  # of changes at the same time, what comes of them all
+    rows = [{"at": at, "is": count} for at, count in (*counts.items(), (end, counts[ats[-1]]))]
     curve: Spec = {"type": "area", "color": STILL, "opacity": 0.6, "interpolate": "step-after"}
-    strip = _strip(run, end, "stand still", max(1, *counts), "d", [_layer(rows, curve)])
+    strip = _strip(run, end, "stand still", max(1, *counts.values()), "d", [_layer(rows, curve)], whole=True)
     return strip | {"height": HEIGHT // 2}
 
 
@@ -114,13 +114,13 @@ def _layer(rows: Rows, mark: Spec) -> Spec:
     return {"data": values(rows), "mark": mark}
 
 
-def _strip(run: Run, end: float, title: str, top: float, form: str, layers: list[Spec]) -> Spec:
-    """Curves above the same seconds, with a line down where somebody is ended."""
+def _strip(run: Run, end: float, title: str, top: float, form: str, layers: list[Spec], whole: bool = False) -> Spec:
+    """Curves above the same seconds, with a line down where somebody is ended; nothing is between `whole` numbers."""
     ended = [{"at": kill.at} for kill in run.seen.kills if kill.by is not By.OTHER and 0 <= kill.at <= end]
     dashed: Spec = {"type": "rule", "color": INK, "strokeDash": [4, 3]}
     x = {"field": "at", "type": "quantitative", "scale": {"domain": [0, end], "nice": False}}
     y = {"field": "is", "type": "quantitative", "scale": {"domain": [0, top], "nice": False, "clamp": True}}
-    axis = {"tickCount": 3, "tickMinStep": 1 if form == "d" else 0, "format": form, "minExtent": 40, "maxExtent": 40}
+    axis = {"tickCount": 3, "tickMinStep": int(whole), "format": form, "minExtent": 40, "maxExtent": 40}
     return {
         "width": WIDTH,
         "height": HEIGHT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -11,11 +12,20 @@ from msgspec.structs import replace
 
 from lab import picture
 from lab.__main__ import PUBLISHED, lab
-from lab.run import encoded, read
+from lab.run import Pause, Role, Run, encoded, read
 
 #: The library that draws keeps pipes for its threads.
 KEEPS = True
 RUNS = [run for run in read(PUBLISHED) if run.scenario == "S2-churn" and not run.point and run.seen.kills]
+
+
+def strips(run: Run) -> list[Any]:
+    """What is drawn of a run, from the top down."""
+    drawn: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vl_convert.vegalite_to_svg", lambda whole, config: drawn.append(whole))
+        picture.svg(run)
+    return list(drawn[0]["vconcat"])
 
 
 def test_it_tells_what_was_run_and_what_its_strips_are() -> None:
@@ -31,6 +41,18 @@ def test_whoever_is_ended_is_a_line_in_each_strip() -> None:
     ended = len([kill for kill in run.seen.kills if kill.by != "other"])
     assert picture.svg(run).count("stroke-dasharray") == 3 * ended
     assert "stroke-dasharray" not in picture.svg(replace(run, seen=replace(run.seen, kills=[])))
+
+
+def test_who_stands_still_is_counted_until_he_runs_again_or_is_ended() -> None:
+    run = RUNS[0]
+    [kill, *_] = [kill for kill in run.seen.kills if kill.by != "other"]
+    moment = Pause(1.0, "job", Role.WORKER, 2.0)
+    last = Pause(kill.at - 1, kill.comm, Role.CULPRIT, None)
+    stood = replace(run, seen=replace(run.seen, pauses=[moment, moment, last]))
+    [strip] = [strip for strip in strips(stood) if strip["layer"][0]["encoding"]["y"]["title"] == "stand still"]
+    rows = {row["at"]: row["is"] for row in strip["layer"][0]["data"]["values"]}
+    assert rows == {0.0: 0, 1.0: 2, 3.0: 0, kill.at - 1: 1, kill.at: 0, run.seen.end: 0}
+    assert len(strips(run)) == 3
 
 
 def test_it_draws_the_last_run_of_a_recording(tmp_path: Path) -> None:
