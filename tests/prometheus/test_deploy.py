@@ -19,7 +19,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 STATE = {
     "available": 1, "effective": 1, "left": 1.0, "level": 0, "psi_some": 1.0, "psi_full": 1.0, "cpu": 1.0, "rss": 1,
-    "cycles": 1, "paused": [], "questions": [],
+    "cycles": 1, "canary": 0.1, "paused": [], "questions": [],
 }  # fmt: skip
 SIGNAL = {"event": "signalled", "rule": "low", "signal": "SIGKILL", "pids": [1], "sequence": 1}
 DIED = {"event": "died", "rule": "low", "pids": [1], "seconds": 0.1, "came_back": 1, "sequence": 2}
