@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from okoomer.events import model
-from okoomer.guard import hold, whose
+from okoomer.guard import still, whose
 from okoomer.guard.act import Act
 from okoomer.guard.request import Requests
 from okoomer.kernel.process import users
@@ -82,7 +82,7 @@ def logging_in(child: bool) -> Iterator[LogsIn]:
 
 @pytest.mark.parametrize("child", [True, False])
 def test_who_becomes_roots_while_a_user_has_it_paused_goes_on(monkeypatch: pytest.MonkeyPatch, child: bool) -> None:
-    genuine = hold.stop
+    genuine = still.stop
     with logging_in(child) as process, holds() as (made, events):
         policy = Policy("test", (RULE,))
         requests = Requests("/proc", made, Ladder(), lambda: policy, lambda: "")
@@ -92,7 +92,7 @@ def test_who_becomes_roots_while_a_user_has_it_paused_goes_on(monkeypatch: pytes
                 process()  # it was the user's when that was looked at
             genuine(proc, pid, start, note)
 
-        monkeypatch.setattr(hold, "stop", stop)
+        monkeypatch.setattr(still, "stop", stop)
         status, _ = requests("pause", f"{process.first} 0 {USER}", USER, False)
         assert status == ("ok" if child else "refused")
         assert runs(process.pid)

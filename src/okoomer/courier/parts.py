@@ -41,7 +41,8 @@ class Parts:
     """
 
     def __init__(self, directory: str) -> None:
-        self._directory = directory
+        if directory and directory not in sys.path:
+            sys.path.append(directory)
         #: Backwards is the order to close them in: some have last words for the bus, which is before them.
         self.parties: list[Party] = []
         self.hearers: list[Hears] = []
@@ -112,8 +113,6 @@ class Parts:
             ImportError: There is no jeepney.
         """
         if self._bus is None:
-            if self._directory and self._directory not in sys.path:
-                sys.path.append(self._directory)
             from okoomer.bus.connection import Connection
             from okoomer.bus.service import Service
 
