@@ -192,7 +192,7 @@ def _work_lost(seen: Seen) -> float:
 
 def _work_saved(seen: Seen, lost_s: float) -> float | None:
     total = sum(work.total_s for work in seen.work)
-    return round((sum(work.done_s for work in seen.work) - lost_s) / total, 3) if total else None
+    return round(max(0.0, sum(work.done_s for work in seen.work) - lost_s) / total, 3) if total else None
 
 
 def waits(seen: Seen) -> tuple[Waits, ...]:
