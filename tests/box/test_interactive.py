@@ -227,9 +227,15 @@ def test_of_six_panes_five_go_on_while_one_stands_still(
         for entry in box.proc.iterdir()
         if entry.name.isdigit() and (entry / "comm").read_text() == "tmux: server\n"
     )
-    until(lambda: sum(len(somebody.below(shell)) for shell in somebody.below(server)) == 6, "six programs")
-    programs = [job for shell in somebody.below(server) for job in somebody.below(shell)]
-    by_note = {(box.proc / f"{job}/cmdline").read_bytes().split(b"\0")[2].decode(): job for job in programs}
+
+    def by_what_they_write() -> dict[str, int]:
+        jobs = [job for shell in somebody.below(server) for job in somebody.below(shell)]
+        return {(box.proc / f"{job}/cmdline").read_bytes().split(b"\0")[2].decode(): job for job in jobs}
+
+    # One that is still being loaded looks like the shell that it was.
+    until(lambda: by_what_they_write().keys() == {*map(str, notes)}, "six programs")
+    by_note = by_what_they_write()
+    programs = list(by_note.values())
 
     for number in range(ROUNDS):
         still = number % 6
