@@ -218,12 +218,8 @@ def test_it_moves_only_out_of_a_cgroup_that_is_protected(
         (own / "memory.min").write_text(f"{least}\n")
         (own / "memory.low").write_text(f"{low}\n")
     monkeypatch.setattr(canary_start.cgroup, "mount", lambda: str(mount))
-    monkeypatch.setattr(canary_start, "read", lambda path: real(path, str(own.relative_to(mount))))
+    monkeypatch.setattr(canary_start.process, "cgroup", lambda _proc, _pid: f"/{own.relative_to(mount)}")
     assert canary_start._elsewhere() == (f"{mount}/cgroup.procs" if moves else "")
-
-
-def real(path: str, own: str) -> bytes:
-    return f"0::/{own}\n".encode() if path == "/proc/self/cgroup" else Path(path).read_bytes()
 
 
 def test_where_there_are_no_cgroups_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,10 +36,10 @@ def test_it_is_there_again_also_after_an_error() -> None:
 
 
 def test_where_the_library_has_no_such_call_it_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(library: int, name: str) -> int:
+    def missing(name: str) -> object:
         raise OSError(f"undefined symbol: {name}")
 
-    monkeypatch.setattr(capabilities._ctypes, "dlsym", missing)
+    monkeypatch.setattr(capabilities, "function", missing)
     before = effective()
     seen: list[int] = []
     without(0, lambda: seen.append(effective()))

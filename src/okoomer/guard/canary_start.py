@@ -12,14 +12,14 @@ import os
 import sys
 from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
 
+from okoomer.guard import beside
 from okoomer.guard.canary import PAGE
 from okoomer.guard.canary_process import FILE_PAGES
 from okoomer.guard.launch import is_compiled
-from okoomer.kernel import cgroup
+from okoomer.kernel import cgroup, process
 from okoomer.kernel.files import read
 from okoomer.kernel.syscalls import disable_huge_pages
 
-_SHELL = "/bin/sh"
 #: $0 is a name, $1 the list of the cgroup to move to or "", the rest the program. It is deaf to what is sent to whole
 #: groups and services: it ends when the guard does.
 _SCRIPT = """\
@@ -69,22 +69,10 @@ def start() -> tuple[int, int]:
 
 def _spawn(questions: int, page: int, code: int) -> None:
     lean = ["-OO"] if is_compiled() else []
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    program = [sys.executable, "-I", "-S", *lean, "-c", _BOOTSTRAP, package, str(page), str(code)]
+    program = [sys.executable, "-I", "-S", *lean, "-c", _BOOTSTRAP, beside.PACKAGE, str(page), str(code)]
     # Half a page directory for the sake of a few pages would not be small.
     disable_huge_pages()
-    os.posix_spawn(
-        _SHELL,
-        ["sh", "-c", _SCRIPT, "okoomer-canary", _elsewhere(), *program],
-        {},
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, questions, 0),
-            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-        ],
-        setsid=True,
-        setsigmask=(),
-    )
+    beside.start("okoomer-canary", _SCRIPT, [_elsewhere(), *program], questions)
 
 
 def _code() -> int:
@@ -108,7 +96,7 @@ def _elsewhere() -> str:
     if mount is None:
         return ""
     try:
-        [path] = [line[3:] for line in read("/proc/self/cgroup").decode().splitlines() if line.startswith("0::")]
+        path = process.cgroup("/proc", "self")
         protected = any(int(read(f"{mount}{path}/memory.{kind}")) for kind in ("min", "low"))
     except (OSError, ValueError):
         return ""

@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import sys
 
+from okoomer.guard import beside
 from okoomer.guard.note import owner
 
-_SHELL = "/bin/sh"
 #: $0 is a name, $1 the note, $2 the interpreter, $3 its program, $4 where the package is, $5 the guard.
 _SCRIPT = """\
 trap '' HUP INT QUIT ABRT PIPE ALRM TERM USR1 USR2
@@ -46,19 +46,8 @@ def start(note: str) -> int:
     """
     theirs, ours = os.pipe2(os.O_CLOEXEC)
     try:
-        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        os.posix_spawn(
-            _SHELL,
-            ["sh", "-c", _SCRIPT, "okoomer-watcher", os.path.abspath(note), sys.executable, _PROGRAM, package, owner()],
-            {},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, theirs, 0),
-                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, "/dev/null", os.O_WRONLY, 0),
-            ],
-            setsid=True,
-            setsigmask=(),
-        )
+        words = [os.path.abspath(note), sys.executable, _PROGRAM, beside.PACKAGE, owner()]
+        beside.start("okoomer-watcher", _SCRIPT, words, theirs)
     except BaseException:
         os.close(ours)
         raise

@@ -3,10 +3,9 @@ writes them has a capability. The C library's capget and capset speak of the cal
 
 from __future__ import annotations
 
-import _ctypes
 from _struct import pack, unpack
 
-from okoomer.kernel.syscalls import _Byte, _Function, _libc
+from okoomer.kernel.syscalls import Byte, function
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +19,11 @@ _VERSION, _WORDS = 0x20080522, "=6I"
 def without(capability: int, do: Callable[[], None]) -> None:
     """Does something without a capability of less than 32, if the thread has it, and as far as the C library can."""
     try:
-        get, put = (_Function(_ctypes.dlsym(_libc, name)) for name in ("capget", "capset"))
+        get, put = function("capget"), function("capset")
     except OSError:
         do()
         return
-    header, found = pack("=Ii", _VERSION, 0), (_Byte * 24)()
+    header, found = pack("=Ii", _VERSION, 0), (Byte * 24)()
     has = b""
     if get(header, found) == 0:
         words = [*unpack(_WORDS, bytes(found))]

@@ -28,7 +28,7 @@ class _Long(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "l"
 
 
-class _Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
+class Byte(_ctypes._SimpleCData):  # type: ignore[type-arg]
     _type_ = "B"
 
 
@@ -38,11 +38,19 @@ class _Function(_ctypes.CFuncPtr):
 
 
 _libc = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-_mlockall = _Function(_ctypes.dlsym(_libc, "mlockall"))
-_prctl = _Function(_ctypes.dlsym(_libc, "prctl"))
-_syscall = _Function(_ctypes.dlsym(_libc, "syscall"))
-_process_vm_readv = _Function(_ctypes.dlsym(_libc, "process_vm_readv"))
-_prlimit = _Function(_ctypes.dlsym(_libc, "prlimit"))
+
+
+def function(name: str) -> _Function:
+    """A function of the C library.
+
+    Raises:
+        OSError: It has none of this name.
+    """
+    return _Function(_ctypes.dlsym(_libc, name))
+
+
+_mlockall, _prctl, _syscall = function("mlockall"), function("prctl"), function("syscall")
+_process_vm_readv, _prlimit = function("process_vm_readv"), function("prlimit")
 
 
 def _raise(name: str) -> None:
@@ -78,7 +86,7 @@ def lock_memory() -> None:
 def give_back() -> None:
     """Gives the kernel back the pages of the C library's heap on which nothing is left, as far as that library can."""
     try:
-        _Function(_ctypes.dlsym(_libc, "malloc_trim"))(0)
+        function("malloc_trim")(0)
     except OSError:
         pass  # only glibc has it
 
@@ -116,7 +124,7 @@ def touch(pid: int, start: int, length: int, step: int) -> bool:
         step: The size of a page.
     """
     count = -(-length // step)
-    bytes_ = (_Byte * count)()
+    bytes_ = (Byte * count)()
     here = pack("@PN", _ctypes.addressof(bytes_), count)
     there = b"".join([pack("@PN", address, 1) for address in range(start, start + length, step)])
     return bool(_process_vm_readv(pid, here, 1, there, count, 0) == count)

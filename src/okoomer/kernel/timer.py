@@ -4,14 +4,12 @@ machine sleeps."""
 from __future__ import annotations
 
 import posix as os
-from _ctypes import dlsym
 from _struct import pack
 from time import CLOCK_MONOTONIC
 
-from okoomer.kernel.syscalls import _Function, _libc, result
+from okoomer.kernel.syscalls import function, result
 
-_create = _Function(dlsym(_libc, "timerfd_create"))
-_settime = _Function(dlsym(_libc, "timerfd_settime"))
+_create, _settime = function("timerfd_create"), function("timerfd_settime")
 
 
 def timer() -> int:

@@ -5,16 +5,16 @@ holds. It is the calling thread that holds, and only that may let go.
 from __future__ import annotations
 
 import posix as os
-from _ctypes import dlsym, get_errno
+from _ctypes import get_errno
 
-from okoomer.kernel.syscalls import _Function, _libc
+from okoomer.kernel.syscalls import function
 
 #: include/uapi/linux/ptrace.h (Linux 3.4).
 _DETACH, _SEIZE, _INTERRUPT = 17, 0x4206, 0x4207
 #: include/uapi/linux/wait.h: children of others, too.
 _WALL = 0x40000000
 
-_ptrace = _Function(dlsym(_libc, "ptrace"))
+_ptrace = function("ptrace")
 
 
 def _call(request: int, pid: int, data: int | None = None) -> None:

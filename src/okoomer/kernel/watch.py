@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import posix as os
-from _ctypes import dlsym
 from errno import EAGAIN
 
-from okoomer.kernel.syscalls import _Function, _libc, result
+from okoomer.kernel.syscalls import function, result
 
 #: include/uapi/linux/inotify.h
 _MODIFY = 2
 #: Bytes of one event without a name.
 _EVENT = 16
 
-_init = _Function(dlsym(_libc, "inotify_init1"))
-_add = _Function(dlsym(_libc, "inotify_add_watch"))
+_init, _add = function("inotify_init1"), function("inotify_add_watch")
 
 
 def watch(directory: int, name: str) -> int:
