@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from okoomer.cli import snapshot
+from okoomer.cli.status import Standing
 from okoomer.guard.cgroups import Cgroups
 from okoomer.kernel import cgroup
 from okoomer.kernel.machine import recorded as recorded_machine
@@ -55,7 +56,7 @@ def test_how_late_the_canary_is_is_recorded_where_that_is_known(
     monkeypatch.setattr(snapshot.place, "runtime_dir", lambda _given: str(tmp_path))
     monkeypatch.setattr(snapshot.place, "running", lambda _directory: 7)
     for late, there in ((0.0125, True), (None, False)):
-        monkeypatch.setattr(snapshot, "lateness", lambda *_, late=late: late)
+        monkeypatch.setattr(snapshot, "standing", lambda *_, late=late: Standing(late))
         folder = tmp_path / f"with{there}"
         assert okoomer("snapshot", folder).code == 0
         assert (folder / "canary").exists() == there

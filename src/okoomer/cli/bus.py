@@ -54,35 +54,9 @@ class Bus:
             found.append({"question": number, **details, "left": max(0.0, until - time.time()) if until else None})
         return found
 
-    def turns(self) -> dict[int, tuple[float, str]]:
-        """Who waits for his turn: that is not told on the bus."""
-        return {}
-
-    def primed(self) -> tuple[int, str] | None:
-        """Who is first for the kernel's own killer, too: that is not told on the bus."""
-        return None
-
-    def slowed(self) -> list[tuple[int, str]]:
-        """Who is slowed down, as far as okoomer remembers."""
-        (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))
-        told = (event for event in map(json.loads, lines) if event["event"] in ("slowed", "eased"))
-        latest: dict[str, Any] = next(told, {})  # the latest is first
-        pids = latest.get("pids") if latest.get("event") == "slowed" else None
-        return [(int(pids[0]), str(latest.get("name", "")))] if pids else []
-
     def paused(self) -> list[tuple[int, int, str]]:
         """Who stands still as far as okoomer remembers."""
-        (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))
-        standing: list[tuple[list[int], str]] = []
-        for line in reversed(lines):
-            event = json.loads(line)
-            pids = list(event.get("pids") or ())
-            if event["event"] == "paused":
-                standing.append((pids, str(event.get("name", ""))))
-            elif event["event"] in ("resumed", "died"):
-                standing = [([pid for pid in held if pid not in pids], name) for held, name in standing]
-        # One of those who were paused together stands for all: the first who is still there.
-        return [(next(filter(_lives, held), held[0]), 0, name) for held, name in standing if held]
+        return _paused(self._history())
 
     def answer(self, question: int, word: str, ceiling: int) -> tuple[str, str]:
         """Answers a question; the status and what there is to say about it."""
@@ -97,9 +71,15 @@ class Bus:
         return self._do("Resume", "u", pid)
 
     def state(self) -> dict[str, Any]:
-        """What the guard says of itself at its door, as far as that is told on the bus."""
-        standing = [(pid, start, name, -1, None) for pid, start, name in self.paused()]
-        return {"questions": self.questions(), "paused": standing}
+        """What the guard says of itself at its door, as far as that is told on the bus, or okoomer remembers it."""
+        history = self._history()
+        paused = [(pid, start, name, -1, None) for pid, start, name in _paused(history)]
+        return {"questions": self.questions(), "paused": paused, "slowed": _slowed(history)}
+
+    def _history(self) -> list[dict[str, Any]]:
+        """The latest events, oldest first."""
+        (lines,) = self._get(new_method_call(OKOOMER, "History", "u", (MOST,)))
+        return [json.loads(line) for line in reversed(lines)]
 
     def _do(self, member: str, signature: str, *words: Any) -> tuple[str, str]:
         try:
@@ -130,6 +110,26 @@ class Bus:
         if name in _STATUS:
             raise _Refused(_STATUS[name], said)
         raise CannotHere(f"{NAME}: {said}")
+
+
+def _paused(history: list[dict[str, Any]]) -> list[tuple[int, int, str]]:
+    """Who stands still after all that: pid, 0 for the start, and name."""
+    standing: list[tuple[list[int], str]] = []
+    for event in history:
+        pids = list(event.get("pids") or ())
+        if event["event"] == "paused":
+            standing.append((pids, str(event.get("name", ""))))
+        elif event["event"] in ("resumed", "died"):
+            standing = [([pid for pid in held if pid not in pids], name) for held, name in standing]
+    # One of those who were paused together stands for all: the first who is still there.
+    return [(next(filter(_lives, held), held[0]), 0, name) for held, name in standing if held]
+
+
+def _slowed(history: list[dict[str, Any]]) -> list[list[Any]]:
+    """Who is slowed down after all that: pid and name."""
+    told = [event for event in history if event["event"] in ("slowed", "eased")]
+    latest = told[-1] if told and told[-1]["event"] == "slowed" else {}
+    return [[int(pid), str(latest.get("name", ""))] for pid in list(latest.get("pids") or ())[:1]]
 
 
 def _lives(pid: int) -> bool:

@@ -59,21 +59,6 @@ class Door:
         """Who stands still: pid, start time in ticks, and name."""
         return [(pid, start, str(name)) for pid, start, name, *_ in self._state()["paused"]]
 
-    def slowed(self) -> list[tuple[int, str]]:
-        """Who is slowed down: pid and name."""
-        return [(pid, str(name)) for pid, name, *_ in self._state().get("slowed", ())]
-
-    def turns(self) -> dict[int, tuple[float, str]]:
-        """Of those who stand still, by pid, who waits for his turn: for so many seconds, and why."""
-        state = self._state()
-        since = {pid: float(seconds) for pid, _, _, _, seconds in state["paused"]}
-        return {pid: (since.get(pid, 0.0), str(why)) for pid, why in state.get("turns", ())}
-
-    def primed(self) -> tuple[int, str] | None:
-        """Whom the kernel's own killer would take first, since okoomer would: pid and name."""
-        found = self._state().get("primed")
-        return (int(found[0]), str(found[1])) if found else None
-
     def answer(self, question: int, word: str, ceiling: int) -> tuple[str, str]:
         """Answers a question; the status and what there is to say about it."""
         return self._ask("answer", question, os.geteuid(), word, ceiling)

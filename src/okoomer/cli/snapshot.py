@@ -10,7 +10,7 @@ import click
 
 from okoomer.cli import place
 from okoomer.cli.errors import BadInput, CannotHere
-from okoomer.cli.status import lateness
+from okoomer.cli.status import standing
 from okoomer.kernel import cgroup, cgroup_text, clock, process, zram
 
 #: Per machine, below /proc.
@@ -53,7 +53,7 @@ def record(directory: Path) -> int:
     (directory / "clock").write_text(f"{clock.since_boot():.3f}\n")
     copied = 1
     here = place.runtime_dir(None)
-    late = lateness(None, here) if place.running(here) is not None else None
+    late = standing(None, here).late if place.running(here) is not None else None
     if late is not None:
         (directory / "canary").write_text(f"{late:.6f}\n")
         copied += 1

@@ -22,7 +22,7 @@ from okoomer.guard.reception import SOCKET
 from okoomer.guard.sense import Sense
 from okoomer.kernel.machine import LIVE
 from okoomer.policy.metrics import available, effective_swap
-from okoomer.record import replace
+from okoomer.record import Record, replace
 from okoomer.units import size
 
 
@@ -47,20 +47,19 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
     decider, sense = Decider(in_force), Sense(LIVE)
     decider.decide(LIVE, sense.snapshot())
     time.sleep(1.0)
-    late = lateness(runtime_dir, directory)
-    snapshot = replace(sense.snapshot(), canary=late)
+    guard = standing(runtime_dir, directory)
+    snapshot = replace(sense.snapshot(), canary=guard.late)
     decision = decider.decide(LIVE, snapshot, always=True)
-    paused, slowed, waits, primed, questions, unknown = standing(runtime_dir, directory)
     if as_json:
         seen = json.loads(to_json(snapshot))
         answer = {"guard": pid, "policy": source, "snapshot": seen, "now": decide.as_json(decision)}
         told = {
-            "paused": [{"pid": one, "name": name} for one, _, name in paused],
-            "slowed": [{"pid": one, "name": name} for one, name in slowed],
-            "primed": {"pid": primed[0], "name": primed[1]} if primed else None,
-            "questions": questions,
+            "paused": [{"pid": one, "name": name} for one, name, _ in guard.paused],
+            "slowed": [{"pid": one, "name": name} for one, name in guard.slowed],
+            "primed": {"pid": guard.primed[0], "name": guard.primed[1]} if guard.primed else None,
+            "questions": guard.questions,
         }
-        click.echo(json.dumps(answer | (dict.fromkeys(told) if unknown else told), indent=1))
+        click.echo(json.dumps(answer | (dict.fromkeys(told) if guard.unknown else told), indent=1))
     else:
         memory, swap = snapshot.memory, snapshot.swap
         if pid:
@@ -73,35 +72,40 @@ def command(ctx: click.Context, policy: str | None, as_json: bool, runtime_dir: 
             click.echo(f"swap:   {size(swap.free)} of {size(swap.total)} free, which can still win {won}")
         else:
             click.echo("swap:   none")
-        if late is not None:
-            click.echo(f"canary: {late * 1000:.0f} ms late at the worst of the last 2 s")
-        for one, _, name in paused:
-            click.echo(f"paused: {harmless(name)} (pid {one}){waits.get(one, '')}")
-        for one, name in slowed:
+        if guard.late is not None:
+            click.echo(f"canary: {guard.late * 1000:.0f} ms late at the worst of the last 2 s")
+        for one, name, waits in guard.paused:
+            click.echo(f"paused: {harmless(name)} (pid {one}){waits}")
+        for one, name in guard.slowed:
             click.echo(f"slowed: {harmless(name)} (pid {one})")
-        if primed:
-            click.echo(f"primed: {harmless(primed[1])} (pid {primed[0]}), first for the kernel's own killer, too")
-        for asked in questions:
+        if guard.primed:
+            first, name = guard.primed
+            click.echo(f"primed: {harmless(name)} (pid {first}), first for the kernel's own killer, too")
+        for asked in guard.questions:
             click.echo(f"asked:  question {asked['question']}: {'; '.join(cells(asked))}")
-        if unknown:
-            click.echo(f"who is paused and what is asked is not known: {harmless(unknown)}")
+        if guard.unknown:
+            click.echo(f"who is paused and what is asked is not known: {harmless(guard.unknown)}")
         for line in in_words(decision):
             click.echo(line)
     ctx.exit(0 if pid else NO)
 
 
-def standing(
-    runtime_dir: str | None, directory: str
-) -> tuple[
-    list[tuple[int, int, str]],
-    list[tuple[int, str]],
-    dict[int, str],
-    tuple[int, str] | None,
-    list[dict[str, Any]],
-    str,
-]:
-    """Who is paused, who is slowed down, why those wait who wait for their turn, in words by pid, who is primed, and
-    what is asked, as reach.Guard has it; and why that is not known, "" if it is.
+class Standing(Record):
+    """What a guard says of itself: by how many seconds its canary is `late`, None where that is not known; who is
+    `paused`, each with pid, name and, if it waits for its turn, since when and why, in words; who is `slowed` down
+    and who is `primed`, with pid and name; the open `questions`; and in `unknown` why this is not known, '' if it is.
+    """
+
+    late: float | None = None
+    paused: tuple[tuple[int, str, str], ...] = ()
+    slowed: tuple[tuple[int, str], ...] = ()
+    primed: tuple[int, str] | None = None
+    questions: tuple[dict[str, Any], ...] = ()
+    unknown: str = ""
+
+
+def standing(runtime_dir: str | None, directory: str) -> Standing:
+    """What the guard says of itself; nothing where there is none.
 
     Args:
         runtime_dir: The directory that was named.
@@ -110,37 +114,32 @@ def standing(
     to = None
     try:
         to = reached(runtime_dir, directory)
-        if to is None:
-            return [], [], {}, None, [], ""
-        waits = {
-            pid: f", waits for its turn for {seconds:.0f} s: {harmless(why)}"
-            for pid, (seconds, why) in to.turns().items()
-        }
-        return to.paused(), to.slowed(), waits, to.primed(), to.questions(), ""
+        return standing_of(to.state()) if to else Standing()
     except CannotHere as error:
-        return [], [], {}, None, [], error.format_message()
+        return Standing(unknown=error.format_message())
     finally:
         if to:
             to.close()
 
 
-def lateness(runtime_dir: str | None, directory: str) -> float | None:
-    """By how many seconds the guard's canary is late; None where there is none, or that is not known.
+def standing_of(state: dict[str, Any]) -> Standing:
+    """A guard's state (see guard.state) as it is shown."""
+    late, primed = state.get("canary"), state.get("primed")
+    turns = dict(state.get("turns", ()))
+    return Standing(
+        late=None if late is None else float(late),
+        paused=tuple(
+            (pid, str(name), _waits(seconds, turns[pid]) if pid in turns else "")
+            for pid, _, name, _, seconds in state["paused"]
+        ),
+        slowed=tuple((pid, str(name)) for pid, name, *_ in state.get("slowed", ())),
+        primed=(int(primed[0]), str(primed[1])) if primed else None,
+        questions=tuple(state["questions"]),
+    )
 
-    Args:
-        runtime_dir: The directory that was named.
-        directory: The one that is meant.
-    """
-    to = None
-    try:
-        to = reached(runtime_dir, directory)
-        late = to.state().get("canary") if to else None
-        return None if late is None else float(late)
-    except CannotHere:
-        return None
-    finally:
-        if to:
-            to.close()
+
+def _waits(seconds: float, why: str) -> str:
+    return f", waits for its turn for {seconds:.0f} s: {harmless(why)}"
 
 
 def reached(runtime_dir: str | None, directory: str) -> Guard | None:
