@@ -184,3 +184,8 @@ class Process(Record):
     directory: str = ""
     cgroup1: str = ""
     tags: tuple[str, ...] = ()
+
+    @property
+    def held(self) -> int:
+        """The bytes that it holds, some of them together with others."""
+        return self.anon + self.swap + self.shmem

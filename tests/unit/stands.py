@@ -150,23 +150,12 @@ class Slowing:
     def excused(self, snapshot: Snapshot) -> Snapshot:
         return snapshot
 
-    def begin(
-        self,
-        rule: str,
-        name: str,
-        processes: list[Process],
-        cgroup: str,
-        inode: int,
-        user: int,
-        seconds: float,
-        cpu: float,
-        now: float,
-    ) -> Slow:
+    def begin(self, wanted: Slowed, processes: list[Process], inode: int, now: float) -> Slow:
         if self.why:
             raise PermissionError(1, self.why)
         assert self.slowed is None
         pids = tuple(process.pid for process in processes)
-        slow = Slow(Slowed(rule, name, pids, user, cgroup, 100 << 20, cpu, seconds), now)
+        slow = Slow(replace(wanted, pids=pids, bytes=100 << 20), now)
         self.all.append(slow)
         self._emit(slow.told)
         return slow

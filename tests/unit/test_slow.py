@@ -85,7 +85,7 @@ class Place:
         return (self.root / PATH.strip("/") / file).read_text().strip()
 
     def begin(self, cpu: float = 0.0, inode: int = 0, path: str = PATH) -> Slow:
-        return self.slows.begin("low", "hog", [], path, inode, 1000, 30.0, cpu, 5.0)
+        return self.slows.begin(Slowed("low", "hog", (), 1000, path, 0, cpu, 30.0), [], inode, 5.0)
 
     def noted(self) -> list[tuple[str, str, str]]:
         left = Left(str(self.note), self.proc)
@@ -169,7 +169,7 @@ def test_without_a_processor_controller_its_memory_alone_is_what_slows_it(place:
 def test_processes_that_are_all_of_their_cgroup_are_slowed_by_it(place: Place) -> None:
     with sleepers(2) as pids:
         place.make(pids)
-        slow = place.slows.begin("low", "hog", seen(*pids), "", 0, 1000, 30.0, 0.0, 5.0)
+        slow = place.slows.begin(Slowed("low", "hog", (), 1000, "", 0, 0.0, 30.0), seen(*pids), 0, 5.0)
         assert (slow.told.cgroup, slow.told.pids) == (PATH, tuple(pids)) and within(lambda: place.says() == str(HELD))
         place.slows.end(slow, "", 6.0)
         assert within(lambda: place.says() == "max")
@@ -235,7 +235,7 @@ def test_processes_that_are_not_all_of_a_cgroup_are_not_slowed(place: Place) -> 
     with sleepers(2) as [mine, theirs]:
         place.make([mine, theirs])
         with pytest.raises(OSError, match="it is not all of a cgroup"):
-            place.slows.begin("low", "hog", seen(mine), "", 0, 0, 30.0, 0.0, 5.0)
+            place.slows.begin(Slowed("low", "hog", (), 0, "", 0, 0.0, 30.0), seen(mine), 0, 5.0)
         assert place.says() == "max"
 
 

@@ -3,7 +3,7 @@ it ends."""
 
 from __future__ import annotations
 
-from okoomer.events.model import ANSWERED, BY_RULE, BY_USER, END, LIMIT, PAUSE, RESUME, Trouble
+from okoomer.events.model import ANSWERED, BY_RULE, BY_USER, END, LIMIT, PAUSE, RESUME, Slowed, Trouble
 from okoomer.guard.act import STRENGTH
 from okoomer.guard.passed import PassedOver
 from okoomer.guard.question import DENIED, OK, REFUSED, Questions
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Protocol
 
-    from okoomer.events.model import Limited, Slowed
+    from okoomer.events.model import Limited
     from okoomer.facts import Process, Snapshot
     from okoomer.guard.act import Act, Held, Slow
     from okoomer.guard.pulses import Pulses
@@ -45,18 +45,7 @@ if TYPE_CHECKING:
         def slowed(self) -> Slowed | None: ...
         @property
         def excused(self) -> Callable[[Snapshot], Snapshot]: ...
-        def begin(
-            self,
-            rule: str,
-            name: str,
-            processes: list[Process],
-            cgroup: str,
-            inode: int,
-            user: int,
-            seconds: float,
-            cpu: float,
-            now: float,
-        ) -> Slow: ...
+        def begin(self, wanted: Slowed, processes: list[Process], inode: int, now: float) -> Slow: ...
         def end(self, slow: Any, why: str, now: float, here: bool = False) -> None: ...
         def close(self) -> None: ...
 
@@ -113,10 +102,9 @@ class Asking:
 
     def adopt(self, policy: Policy) -> None:
         """Loads what a policy wants that others do not: an emergency is no time to load it."""
-        if self.slows is None and self.slowing and slows(policy):
+        if self.slows is None and self.slowing and "slow" in policy.kinds:
             self.slows = self.slowing()
-        kinds = {step.kind for rule in policy.rules for step in rule.steps}
-        if self.room is None and self.making_room and not kinds.isdisjoint((PAUSE, "ask")):
+        if self.room is None and self.making_room and policy.kinds & {"pause", "ask"}:
             self.room = self.making_room()
         if any(rule.tentative for rule in policy.rules):
             self._pulses = self.pulses
@@ -158,17 +146,9 @@ class Asking:
             return False
         self.ease(act, "it is slowed down anew", now, here=True)
         try:
-            act.slow = self.slows.begin(
-                act.rule.name,
-                act.name,
-                act.processes,
-                act.cgroup,
-                act.inode,
-                act.user,
-                step.seconds,
-                step.amount.value if step.amount else 0.0,
-                now,
-            )
+            cpu = step.amount.value if step.amount else 0.0
+            wanted = Slowed(act.rule.name, act.name, act.pids, act.user, act.cgroup, 0, cpu, step.seconds)
+            act.slow = self.slows.begin(wanted, act.processes, act.inode, now)
         except OSError as error:
             why = error.strerror or "it cannot be"
             self._emit(Trouble(f"rule {act.rule.name}: {act.name} is not slowed down: {why}"))
@@ -349,23 +329,17 @@ class Asking:
 
 def asks(rule: Rule) -> bool:
     """Whether a rule has a question among its steps."""
-    return any(step.kind == "ask" for step in rule.steps)
+    return "ask" in rule.kinds
 
 
 def only_slows(rule: Rule) -> bool:
     """Whether a rule slows down and ends nobody."""
-    kinds = {step.kind for step in rule.steps}
-    return "slow" in kinds and not any(STRENGTH[kind] >= STRENGTH["term"] for kind in kinds)
-
-
-def slows(policy: Policy) -> bool:
-    """Whether a policy has anybody slowed down."""
-    return any(step.kind == "slow" for rule in policy.rules for step in rule.steps)
+    return "slow" in rule.kinds and all(STRENGTH[kind] < STRENGTH["term"] for kind in rule.kinds)
 
 
 def weighed(act: Act) -> int:
     """The bytes that a unit held when it was chosen."""
-    return sum(process.anon + process.swap + process.shmem for process in act.processes)
+    return sum(process.held for process in act.processes)
 
 
 def _new(act: Act, wanted: Iterable[Process], members: Iterable[tuple[int, int]]) -> list[Process]:

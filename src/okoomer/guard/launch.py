@@ -97,7 +97,7 @@ def is_compiled() -> bool:
 
 def pauses(policy: Policy) -> bool:
     """Whether a policy has anybody stand still or slowed down."""
-    return any(step.kind in ("slow", "pause", "ask", "turns") for rule in policy.rules for step in rule.steps)
+    return bool(policy.kinds & {"slow", "pause", "ask", "turns"})
 
 
 def changes(policy: Policy) -> bool:

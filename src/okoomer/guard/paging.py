@@ -20,10 +20,13 @@ from okoomer.kernel.clock import monotonic
 from okoomer.kernel.files import number_after, read
 from okoomer.kernel.process import PAGE, resident
 from okoomer.kernel.syscalls import MADV_PAGEOUT, MADV_WILLNEED, process_madvise, set_name, touch
+from okoomer.policy.metrics import effective_swap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from okoomer.facts import Snapshot
 
     Key = tuple[int, int]
 
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 AT_ONCE, SECONDS = 64 << 20, 1.0
 #: Bytes that may be on their way to a disk at most, and seconds between two looks at that.
 PENDING, GLIMPSE = 3 << 20, 0.04
+#: The share of swap that stays free, so that nobody ends for want of it.
+SPARE = 0.15
 #: Bytes that are written before their cgroup is told to give them up.
 GIVEN_UP = 4 << 20
 #: Bytes that the kernel is asked for at once, of whoever has not used them, and that may be on their way then. It may
@@ -46,6 +51,11 @@ PASSING = (EINVAL, ENOMEM)
 LATER = 5
 #: Bytes of /proc/PID/maps that are read.
 MAPS = 1 << 20
+
+
+def spare_swap(snapshot: Snapshot) -> int:
+    """The bytes of swap that may be filled with those who stand still; less than 0 if they have too much already."""
+    return min(effective_swap(snapshot), snapshot.swap.free) - int(SPARE * snapshot.swap.total)
 
 
 class Paging:

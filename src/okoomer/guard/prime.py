@@ -103,10 +103,10 @@ class Primes:
         self._looked = now
         if self._off:
             return
-        largest, before = max(processes, key=held, default=None), self._who
+        largest, before = max(processes, key=lambda one: one.held, default=None), self._who
         if before:
             same = next((one for one in processes if identity(one) == identity(before)), None)
-            if largest and same and held(same) * 2 >= held(largest) and self._has():
+            if largest and same and same.held * 2 >= largest.held and self._has():
                 self._lower_below(same.pid)
                 return
         had = self._put_back()
@@ -196,11 +196,6 @@ def _put(directory: int, value: int) -> None:
     """Sets it without CAP_SYS_RESOURCE: with that the kernel takes it as the lowest that the process, and whoever is
     born to it, may choose for itself from now on. A browser would be refused its tabs' own."""
     without(CAP_SYS_RESOURCE, lambda: adjustment.put(directory, value))
-
-
-def held(process: Process) -> int:
-    """The bytes that the kernel's killer sees in a process."""
-    return process.anon + process.swap + process.shmem
 
 
 def identity(process: Process) -> tuple[int, float]:

@@ -3,8 +3,7 @@ and as swap can hold. That is no memory come back: the unit will want it when it
 
 from __future__ import annotations
 
-from okoomer.guard.paging import PIECE, Paging
-from okoomer.policy.metrics import effective_swap
+from okoomer.guard.paging import PIECE, Paging, spare_swap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a unit stands still before it is put into swap: whom memory comes back for runs again from memory.
 MOMENT = 1.0
-#: The share of swap that stays free.
-SPARE = 0.15
 #: Bytes that are not worth a go, and that are not worth to be fetched.
 LITTLE = 4 << 20
 
@@ -42,7 +39,7 @@ class Room:
         if self._act is not act:
             self._act, self._before = act, self._paging.written
         act.put_out = self._paging.written - self._before
-        missing = min(act.wanted - act.room, self._swap())
+        missing = min(act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
             place = act.place
             self._paging.put_out(act.hold.members, missing, lambda key: place)
@@ -54,7 +51,7 @@ class Room:
         if self._act is act:
             return
         self._act, self._before = act, self._paging.written
-        missing = min(act.wanted - act.room, self._swap())
+        missing = min(act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
             self._paging.sweep(missing)
 
@@ -62,9 +59,3 @@ class Room:
         """The unit runs again: it is fetched from swap in one go, if there is room for it."""
         if act.hold is not None and act.put_out >= LITTLE and act.lacks() <= 0:
             self._paging.fetch(act.hold.members)
-
-    def _swap(self) -> int:
-        """Bytes that swap can still take."""
-        snapshot = self._latest()
-        left = min(effective_swap(snapshot), snapshot.swap.free)
-        return left - int(SPARE * snapshot.swap.total)

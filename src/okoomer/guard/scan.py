@@ -239,12 +239,12 @@ def _with_tags(
 
 
 def _with_growth(process: Process, now: float, earlier: Scan | None, known: Mapping[int, Process]) -> Process:
-    mine = process.anon + process.swap + process.shmem
+    mine = process.held
     age = now - process.started
     if earlier and process.started < earlier.time < now:
         before = known.get(process.pid)
         # Who was too small to be looked at then has grown by what is above that at least.
-        then = before.anon + before.swap + before.shmem if before else min(mine, earlier.floor)
+        then = before.held if before else min(mine, earlier.floor)
         return replace(process, growth=(mine - then) / (now - earlier.time))
     if 0 <= age < YOUNG:
         return replace(process, growth=mine / max(age, 0.1))

@@ -154,7 +154,7 @@ class Seeker:
         if rule.tentative and any(self._is_watched(process) for process in processes[:WATCHED]):
             return []
         if victim.cgroup or victim.kind == WHOLE:
-            processes.sort(key=lambda process: -(process.anon + process.swap + process.shmem))
+            processes.sort(key=lambda process: -process.held)
             return processes
         if not processes or victim.kind == SUM or (victim.kind == "process" and rule.unit != "group"):
             return processes

@@ -23,6 +23,7 @@ from okoomer.kernel import clock, control
 from okoomer.kernel.cgroup import mount
 from okoomer.kernel.files import whole
 from okoomer.kernel.syscalls import set_name
+from okoomer.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,25 +182,15 @@ class Slows:
         #: Who was slowed last.
         self.latest: Slow | None = None
 
-    def begin(
-        self,
-        rule: str,
-        name: str,
-        processes: list[Process],
-        cgroup: str,
-        inode: int,
-        user: int,
-        seconds: float,
-        cpu: float,
-        now: float,
-    ) -> Slow:
+    def begin(self, wanted: Slowed, processes: list[Process], inode: int, now: float) -> Slow:
         """Slows a unit down.
 
         Args:
+            wanted: What is to be said of it, as far as that is known: by which rule, whose the unit is, which cgroup it
+                is as a whole, "" if it is processes only, for how long, and the share of one processor that is left
+                to it, 0 for as much as before.
             processes: The unit; if it is a cgroup, those that are known of it.
-            cgroup, inode: The unit is this whole cgroup; "" and 0 if it is these processes only.
-            user, seconds: As in Slowed.
-            cpu: The share of one processor that is left to it, 0 for as much as before.
+            inode: Which cgroup of that path; 0 is whichever there is.
             now: On the clock of snapshots.
 
         Raises:
@@ -207,7 +198,8 @@ class Slows:
         """
         if self.latest and not self.latest.undone:
             raise OSError(EBUSY, "another one is slowed down still")
-        found = (cgroup, entered(self._proc, cgroup, inode)) if cgroup else enclosing(self._proc, processes)
+        unit = wanted.cgroup
+        found = (unit, entered(self._proc, unit, inode)) if unit else enclosing(self._proc, processes)
         if found is None:
             raise OSError(ENODATA, "it is not all of a cgroup")
         path, directory = found
@@ -218,7 +210,7 @@ class Slows:
                 raise PermissionError(EPERM, "okoomer or the init process is in it")
             inode = os.fstat(directory).st_ino
             held = self._high(directory)
-            texts = [(HIGH, *held), *_processors(directory, cpu)]
+            texts = [(HIGH, *held), *_processors(directory, wanted.cpu)]
             for file, before, ours in texts:
                 settings.append((file, before, ours, self._note.add_setting(folder, inode, file, before, ours)))
         except OSError:
@@ -227,7 +219,8 @@ class Slows:
             os.close(directory)
             raise
         pids = tuple(process.pid for process in processes[:TOLD])
-        told = Slowed(rule, name, pids, user, path, int(held[1]), cpu if len(settings) > 1 else 0.0, seconds)
+        cpu = wanted.cpu if len(settings) > 1 else 0.0
+        told = replace(wanted, pids=pids, cgroup=path, bytes=int(held[1]), cpu=cpu)
         slow = Slow(told, self._note, folder, inode, directory, settings, now)
         slow.begin()
         self.latest = slow

@@ -12,7 +12,7 @@ from okoomer.events.model import BY_TURNS, Refused, Trouble
 from okoomer.guard.ends import Ends
 from okoomer.guard.fall import Fall
 from okoomer.guard.jobs import by_job, each, key_of
-from okoomer.guard.paging import Paging
+from okoomer.guard.paging import SPARE, Paging, spare_swap
 from okoomer.guard.scan import descendants
 from okoomer.guard.stop import lives
 from okoomer.kernel import clock
@@ -64,8 +64,6 @@ HASTE = 0.25
 EARLY = 2.0
 #: So many wait at once at the most.
 MOST = 192
-#: The share of swap that stays free of those who wait: nobody is to end for want of it.
-SPARE = 0.15
 #: Seconds that somebody has to stand still before he is put into swap.
 MOMENT = 0.3
 #: Bytes in swap that are not worth to be fetched before somebody goes on, and seconds that this may take.
@@ -270,7 +268,7 @@ class TakingTurns:
             self._emit(Refused(rule.name, turn.hopeless, ()))
 
     def _room(self, level: float, snapshot: Snapshot, fired: bool) -> Room:
-        swap = min(effective_swap(snapshot), snapshot.swap.free) - int(SPARE * snapshot.swap.total)
+        swap = spare_swap(snapshot)
         some = snapshot.memory_pressure.some.total - snapshot.excused[0] if snapshot.memory_pressure else 0.0
         before, self._stall = self._stall, (snapshot.time, some)
         stalled = 0.0

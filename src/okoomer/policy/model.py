@@ -181,6 +181,11 @@ class Rule(Record):
     share: Amount | None = None
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """Of which kinds its steps are."""
+        return frozenset(step.kind for step in self.steps)
+
+    @property
     def only_warns(self) -> bool:
         """Whether it ends nobody, so that it stands in no other rule's way."""
         return all(step.kind in ("warn", "shrink", "turns") for step in self.steps)
@@ -232,6 +237,11 @@ class Policy(Record):
     prime: bool = False
 
     @property
+    def kinds(self) -> frozenset[str]:
+        """Of which kinds the steps of its rules are."""
+        return frozenset[str]().union(*(rule.kinds for rule in self.rules))
+
+    @property
     def managed(self) -> bool:
         """Whether it has patterns for units, so that systemd is to be asked what those have set."""
         return any(rule.managed for rule in self.rules)
@@ -266,7 +276,8 @@ class Policy(Record):
             any(hook.user for hook in self.hooks)
             or self.instead
             or self.managed
-            or any(rule.instead or any(step.kind in ("run", "prekill") for step in rule.steps) for rule in self.rules)
+            or any(rule.instead for rule in self.rules)
+            or self.kinds & {"run", "prekill"}
         )
 
 

@@ -39,7 +39,7 @@ def smallest(unit: Unit, need: int, least: int, weigh: Callable[[Unit], Candidat
     whole = weigh(unit)
     nearly_all = max(NEARLY_ALL * whole.freed, least)
     while unit.inside:
-        if len(unit.inside) == 1 and not any(p.anon + p.swap + p.shmem for p in unit.own):
+        if len(unit.inside) == 1 and not any(process.held for process in unit.own):
             unit = unit.inside[0]  # who has nothing adds nothing, and a chain of such may be long
             continue
         best, part = max(((weigh(part), part) for part in unit.inside), key=lambda pair: pair[0].score)

@@ -78,7 +78,7 @@ class _Tree:
         pid, unit = process.pid, self._unit[process.pid]
         inside = [child for child in self._children.get(pid, ()) if self._unit[child.pid] == unit]
         if self._on_console(process):
-            if process.anon + process.swap + process.shmem < SMALL:
+            if process.held < SMALL:
                 yield from ((child.pid, "a shell on a console") for child in inside if child.session == pid)
         elif parent and parent.pid != 1 and self._unit[parent.pid] not in ("", unit):
             yield pid, "leads a login session"
