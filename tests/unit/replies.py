@@ -6,11 +6,32 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from okoomer.events.ring import Ring
 from tests.unit.sessions import question
+
+CALM = '[[rule]]\nname = "calm"\nwhen = "mem.available < 1MiB"\n'
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """One that never acts."""
+    found = tmp_path / "p.toml"
+    found.write_text(CALM)
+    return found
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Iterator[Ring]:
+    """That of a guard which runs."""
+    made = Ring(f"{tmp_path}/ring")
+    yield made
+    made.close()
 
 
 class Guard:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,9 @@ from okoomer.events.ring import Ring
 from tests.unit.buses import DAEMON, Daemon
 from tests.unit.console import okoomer
 from tests.unit.replies import Guard, asked
+from tests.unit.replies import policy as policy
+from tests.unit.replies import ring as ring
 from tests.unit.sessions import POLICY, Okoomer, question
-
-CALM = '[[rule]]\nname = "calm"\nwhen = "mem.available < 1MiB"\n'
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    found = tmp_path / "p.toml"
-    found.write_text(CALM)
-    return found
-
-
-@pytest.fixture
-def ring(tmp_path: Path) -> Iterator[Ring]:
-    """That of a guard which runs."""
-    made = Ring(f"{tmp_path}/ring")
-    yield made
-    made.close()
 
 
 def test_it_names_who_is_paused_and_what_is_asked(tmp_path: Path, policy: Path, ring: Ring) -> None:

@@ -27,26 +27,12 @@ from okoomer.record import Record, replace
 from tests.unit.buses import DAEMON, Daemon
 from tests.unit.console import okoomer
 from tests.unit.replies import Guard, asked
+from tests.unit.replies import policy as policy
+from tests.unit.replies import ring as ring
 from tests.unit.sessions import POLICY, Okoomer, question
-from tests.unit.test_cli_status import CALM
 from tests.unit.test_top_view import BUSY
 
 PAUSED = model.Paused("rule share", "make", (41, 42), 1000, "", False)
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    found = tmp_path / "p.toml"
-    found.write_text(CALM)
-    return found
-
-
-@pytest.fixture
-def ring(tmp_path: Path) -> Iterator[Ring]:
-    """That of a guard which runs."""
-    made = Ring(f"{tmp_path}/ring")
-    yield made
-    made.close()
 
 
 @pytest.fixture
