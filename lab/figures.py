@@ -131,7 +131,7 @@ def of(run: Run) -> Figures:
         session_lost=session,
         hung=hung,
         unneeded=unneeded,
-        paused_s=max((_stood(pause, seen) for pause in seen.pauses if pause.role is not Role.CULPRIT), default=0),
+        paused_s=max((stood(pause, seen) for pause in seen.pauses if pause.role is not Role.CULPRIT), default=0),
         pauses=len(seen.pauses),
         work_lost_s=work_lost,
         work_saved=_work_saved(seen, work_lost),
@@ -208,8 +208,8 @@ def waits(seen: Seen) -> tuple[Waits, ...]:
     )
 
 
-def _stood(pause: Pause, seen: Seen) -> float:
-    """Until it ran again, or died, or nobody listened any more."""
+def stood(pause: Pause, seen: Seen) -> float:
+    """For how long somebody stood still: until he ran again, or died, or nobody listened any more."""
     if pause.seconds is not None:
         return pause.seconds
     died = min((kill.at for kill in seen.kills if kill.comm == pause.name and kill.at >= pause.at), default=seen.end)

@@ -7,6 +7,7 @@ import vl_convert
 
 from lab.charts import Spec, values
 from lab.daemons import EVERYBODY
+from lab.figures import stood
 from lab.run import By, Run
 from lab.scenarios import SCENARIOS
 
@@ -77,9 +78,7 @@ def _pauses(run: Run, end: float) -> Spec:
     """How many stand still: until they run again, or are ended."""
     steps = [(0.0, 0)]
     for pause in run.seen.pauses:
-        ended = (kill.at for kill in run.seen.kills if kill.comm == pause.name and kill.at >= pause.at)
-        until = next(ended, end) if pause.seconds is None else pause.at + pause.seconds
-        steps += [(pause.at, 1), (until, -1)]
+        steps += [(pause.at, 1), (pause.at + stood(pause, run.seen), -1)]
     ats, changes = zip(*sorted(step for step in steps if 0 <= step[0] <= end), strict=True)
     counts = dict(zip(ats, accumulate(changes), strict=True))  # of changes at the same time, what comes of them all
     rows = [{"at": at, "is": count} for at, count in (*counts.items(), (end, counts[ats[-1]]))]
