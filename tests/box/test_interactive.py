@@ -151,6 +151,9 @@ def test_a_shell_whose_job_stands_still_for_long_has_its_terminal_meanwhile_and_
     shell.wait("Stopped")
     usable(shell)
     somebody.let_go(editor)
+    # It runs, wants the terminal that it has not, and is stopped for that; a shell that is asked in between for a job
+    # which it takes to be running does not have it run.
+    until(lambda: somebody.state(editor) == "T", "the editor to be stopped for want of its terminal")
     shell.command("fg")
     until(lambda: shell.foreground == group, "the editor to have its terminal")
     shell.type(" and more\x0f")
