@@ -5,7 +5,7 @@ from __future__ import annotations
 from okoomer.events.model import BY_RULE
 from okoomer.guard.asking import PAUSED, SPENT, UNABLE
 from okoomer.guard.passed import PassedOver
-from okoomer.policy.tentative import goes_by_stalls
+from okoomer.policy.tentative import looks_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds for which a pause is remembered, and for which somebody who cannot be paused is passed over.
 MEMORY, ASIDE = 60.0, 60.0
-#: Seconds since the last pause of this kind for which rules that go by stalls wait for what comes of it, and since the
+#: Seconds since the last pause of this kind for which rules that look back wait for what comes of it, and since the
 #: first one of an episode, after which they wait no longer.
 PATIENCE, LONGEST = 4.0, 10.0
 #: Seconds between two looks meanwhile.
@@ -65,7 +65,7 @@ class Pulses:
         """The rules that wait for what comes of a moment's pause, as indices."""
         if not self.patient(now):
             return []
-        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and goes_by_stalls(rule.when)]
+        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and looks_back(rule.when)]
 
     def note(self, act: Act, paused: bool, held: int, now: float) -> None:
         """Remembers that the unit of an act, which holds so many bytes, was paused, or could not be."""
@@ -94,7 +94,7 @@ class Pulses:
 
     def patient(self, now: float) -> bool:
         """Whether what comes of a pause is not known yet: who stands still hurts nobody, but the stall of a moment ago
-        is still seen, and what was on its way to a disk is still being written."""
+        is still seen, so is how fast memory fell, and what was on its way to a disk is still being written."""
         return now - self._last < PATIENCE and now - self._first < LONGEST
 
     def _forget(self, now: float) -> None:
