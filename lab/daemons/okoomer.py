@@ -12,7 +12,7 @@ LIBRARY = "/opt/okoomer/lib"
 PLACE = "/etc/okoomer"
 POLICY = f"{PLACE}/lab.toml"
 
-RECORD = r'"event": "chosen", .*?"reason": "(?P<why>[^"]+)", .*?"name": "(?P<victim>[^"]+)"'
+RECORD = r'"event": "signalled", .*?"name": "(?P<victim>[^"]+)", .*?"reason": "(?P<why>[^"]+)"'
 
 
 def _files(preset: str) -> tuple[File, ...]:

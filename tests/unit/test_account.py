@@ -19,6 +19,10 @@ QUESTION = model.Question(
 STEPS: dict[str, tuple[Record, str]] = {
     "a signal": (model.Signalled("low", "SIGTERM", "make", (42,), ()), "SIGTERM to pid 42"),
     "an end": (model.Died("low", "make", (42,), 0.25, 1 << 30), "gone 0.250 s after the signal, 1.0 GiB came back"),
+    "another rule": (
+        model.TakenOver("urgent", "low", "stall", (("psi.memory.full", 0.5),), "make", (42,), 1 << 30),
+        "rule urgent goes on: psi.memory.full 50.0% (stall)",
+    ),
     "no end": (model.Stuck("low", "make", (42,), 9.0, "it sl\x1beeps"), "set aside: it sl\\x1beeps"),
     "a pause": (model.Paused("rule low", "make", (42, 43), 1000, "/a", False), "pid 42 43 paused"),
     "the end of it": (

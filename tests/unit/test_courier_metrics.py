@@ -82,6 +82,13 @@ def test_a_kill_is_counted_by_kind_reason_and_unit(stage: Stage) -> None:
     assert stage.value("okoomer_kill_latency_seconds_bucket", le="0.0025") == 0
 
 
+def test_a_kill_by_a_rule_that_has_taken_the_act_over_has_its_reason(stage: Stage) -> None:
+    over = model.TakenOver("urgent", "low", "stall", (), "hog", (42,), 1 << 30, cgroup="/system.slice/web.service")
+    stage.hear(VICTIM, replace(KILLED, signal="SIGTERM"), over, replace(KILLED, rule="urgent"))
+    assert stage.value("okoomer_actions_total", action="term", reason="low-memory", unit="web.service") == 1
+    assert stage.value("okoomer_actions_total", action="kill", reason="stall", unit="web.service") == 1
+
+
 def test_the_buckets_reach_from_a_millisecond_to_ten_seconds(stage: Stage) -> None:
     edges = stage.labels("okoomer_kill_latency_seconds_bucket", "le")
     assert {float(edge) for edge in edges} == {*BUCKETS, math.inf}

@@ -92,7 +92,7 @@ def test_bytes_that_do_not_come_back_are_waited_for_until_a_deadline() -> None:
 def test_nothing_that_vanished_is_waited_for_longer_than_that() -> None:
     scene = Scene(Body(7, vanished=True), Body(8, leaves=0.0)).until(SETTLE + 0.02)
     assert scene.done
-    assert scene.events[0] == Signalled("low", "SIGKILL", "body", (), (7, 8))
+    assert scene.events[0] == Signalled("low", "SIGKILL", "body", (), (7, 8), reason="other")
     assert isinstance(scene.last, Died)
 
 
@@ -102,8 +102,8 @@ def test_a_body_that_does_not_die_is_set_aside_for_a_while() -> None:
     assert scene.until(PATIENCE + 0.01).done
     assert isinstance(scene.last, Stuck)
     assert scene.last.pids == (7,)
-    assert scene.ladder.aside(scene.world.now) == {7}
-    assert scene.ladder.aside(scene.world.now + ASIDE) == frozenset()
+    assert scene.ladder.aside.pids(scene.world.now) == {7}
+    assert scene.ladder.aside.pids(scene.world.now + ASIDE) == frozenset()
 
 
 def test_a_body_that_lets_go_slowly_is_waited_for_longer_but_not_for_ever() -> None:
@@ -120,15 +120,15 @@ def test_a_body_that_may_not_be_signalled_is_given_up_at_once(steps: tuple[Step,
     assert scene.done
     assert isinstance(scene.last, Stuck)
     assert scene.last.why == "Operation not permitted"
-    assert scene.ladder.aside(0.0) == {7}
+    assert scene.ladder.aside.pids(0.0) == {7}
 
 
 def test_one_refusal_does_not_save_the_others_of_a_unit() -> None:
     scene = Scene(Body(7, refuses=True), Body(8)).until(PATIENCE - 0.1)
-    assert scene.events == [Signalled("low", "SIGKILL", "body", (8,), (7,))]
+    assert scene.events == [Signalled("low", "SIGKILL", "body", (8,), (7,), reason="other")]
     scene.until(PATIENCE + 0.1)
     assert scene.done
-    assert scene.ladder.aside(scene.world.now) == {7}
+    assert scene.ladder.aside.pids(scene.world.now) == {7}
 
 
 # --- its steps --------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def test_nobody_is_killed_if_the_rule_does_not_hold_any_more(steps: tuple[Step, 
     assert scene.until(4.0).done
     assert scene.last == Recovered("low", asked)
     assert scene.world.signals(SIGKILL) == []
-    assert scene.ladder.aside(scene.world.now) == frozenset()
+    assert scene.ladder.aside.pids(scene.world.now) == frozenset()
 
 
 def test_a_ladder_without_a_kill_gives_up() -> None:
@@ -293,13 +293,13 @@ class Emergency:
         assert len(ends) == ((busy or len(self.events) > told) and not self.ladder.busy(now))
         for event in ends:
             if isinstance(event, Stuck):
-                assert self.ladder.aside(now) >= set(event.pids)
-                assert self.ladder.aside(now) & set(self.unit)
+                assert self.ladder.aside.pids(now) >= set(event.pids)
+                assert self.ladder.aside.pids(now) & set(self.unit)
         for pid, body in self.world.bodies.items():
             assert pid in self.unit or len(body.signals) == signalled[pid]
 
     def begin(self, random: Random, index: int, available: int, now: float) -> None:
-        aside = self.ladder.aside(now)
+        aside = self.ladder.aside.pids(now)
         there = [pid for pid, body in self.world.bodies.items() if body.dies > now and pid not in aside]
         self.unit = tuple(random.sample(there, min(len(there), random.randint(1, 3))))
         if self.unit:

@@ -106,7 +106,7 @@ class Scene:
 def test_a_whole_cgroup_dies_and_every_event_names_it() -> None:
     scene = Scene(Body(1), Body(2)).until(SETTLE + 0.02)
     assert scene.events == [
-        Signalled("low", "SIGKILL", PATH, (1, 2), (), PATH),
+        Signalled("low", "SIGKILL", PATH, (1, 2), (), PATH, "other"),
         Died("low", PATH, (1, 2), 0.01, 0, PATH),
     ]
     assert scene.done and scene.group.held == 0
@@ -130,9 +130,9 @@ def test_a_cgroup_that_does_not_die_is_set_aside_by_its_inode_and_its_processes_
     scene = Scene(Body(1, on_kill=NEVER), Body(2)).until(PATIENCE + 0.01)
     assert scene.last == Stuck("low", PATH, (1,), PATIENCE, "it does not die", PATH)
     now = scene.world.now
-    assert scene.ladder.aside_groups(now) == {INODE}
-    assert scene.ladder.aside(now) == frozenset()
-    assert scene.ladder.aside_groups(now + ASIDE) == frozenset()
+    assert scene.ladder.aside.groups(now) == {INODE}
+    assert scene.ladder.aside.pids(now) == frozenset()
+    assert scene.ladder.aside.groups(now + ASIDE) == frozenset()
     assert scene.group.held == 0
 
 
@@ -141,7 +141,7 @@ def test_a_cgroup_that_is_gone_frees_the_way_for_the_next_choice() -> None:
     assert scene.done
     assert scene.signals() == [("SIGKILL", ())]
     assert isinstance(scene.last, Died)
-    assert scene.ladder.aside_groups(scene.world.now) == frozenset()
+    assert scene.ladder.aside.groups(scene.world.now) == frozenset()
 
 
 @pytest.mark.parametrize("steps", [KILL, GENTLE, LIMIT])
@@ -150,7 +150,7 @@ def test_a_cgroup_that_cannot_be_opened_is_given_up_at_once_and_set_aside(steps:
     assert scene.done
     assert scene.last == Stuck("low", PATH, (), 0.0, "not permitted", PATH)
     assert scene.signals() == []
-    assert scene.ladder.aside_groups(0.0) == {INODE}
+    assert scene.ladder.aside.groups(0.0) == {INODE}
 
 
 def test_a_cgroup_that_may_not_be_signalled_is_given_up_at_once() -> None:
@@ -351,5 +351,5 @@ def test_each_act_ends_in_time_and_lets_go_and_nobody_is_killed_when_nothing_hol
     if isinstance(scene.last, Died):
         assert not left
     if isinstance(scene.last, Stuck):
-        assert scene.ladder.aside_groups(scene.world.now) == {INODE}
+        assert scene.ladder.aside.groups(scene.world.now) == {INODE}
         assert set(scene.last.pids) == set(left) or scene.world.groups is None

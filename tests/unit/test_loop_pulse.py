@@ -62,3 +62,7 @@ def test_what_a_moment_leaves_to_a_rule_that_is_more_urgent_it_takes_at_once(mon
     stage.cycle(0.05)
     stage.cycle(0.01)
     assert stage.world.signals(9) == [11] and stage.holds.ends == ["released"]
+    [over] = [event for event in stage.events if isinstance(event, model.TakenOver)]
+    [killed] = [event for event in stage.events if isinstance(event, model.Signalled)]
+    assert (over.rule, over.before, over.reason, over.pids) == ("urgent", "moment", "low-memory", (11,))
+    assert dict(over.values)["mem.available"] is not None and killed.reason == "low-memory"

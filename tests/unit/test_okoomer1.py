@@ -95,6 +95,7 @@ def client(offered: Offered) -> Iterator[Client]:
 # --- what is told ----------------------------------------------------------------------------------------------
 
 WARNED = model.Warned("soon", "memory is short", "firefox", 42, 1000, "/a", 1 << 28, 40.0)
+TAKEN_OVER = model.TakenOver("urgent", "low", "stall", (("psi.memory.full", 0.5),), "hog", (42,), 1 << 30, 7)
 TOLD: dict[str, tuple[tuple[Record, ...], list[str]]] = {
     "a warning": ((WARNED,), ["Warned"]),
     "an act and its end": ((VICTIM, KILLED, model.Died("low", "hog", (42,), 0.1, 1 << 30)), ["Acting", "Acted"]),
@@ -112,6 +113,14 @@ TOLD: dict[str, tuple[tuple[Record, ...], list[str]]] = {
             model.Recovered("low", False),
         ),
         ["Acting", "Acted", "Acted", "Acted"],
+    ),
+    "what another rule has begun": (
+        (VICTIM, model.Paused("rule low", "hog", (42,), 7, "/a", False), TAKEN_OVER, model.Recovered("urgent", False)),
+        ["Acting", "Acted", "Acting", "Acted"],
+    ),
+    "what none has begun": (
+        (VICTIM, TAKEN_OVER, model.Recovered("urgent", False)),
+        ["Acting", "Acting"],
     ),
     "whoever would not die": ((model.Stuck("low", "hog", (42,), 9.0, "it sleeps in the kernel"),), ["Acted"]),
     "nobody to take": ((model.Refused("low", "all are spared", ()),), ["Acted"]),

@@ -15,7 +15,7 @@ from okoomer.guard.pulses import ASIDE, CLOSELY, LEAST, LONGEST, MEMORY, MOST, P
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
-from okoomer.policy.tentative import looks_back, has_watchdog
+from okoomer.policy.tentative import has_watchdog, looks_back
 from okoomer.record import replace
 from tests.unit.bodies import NEVER, Body
 from tests.unit.stands import BEFORE, FREED, LADDER, LOW, NEED, Scene

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: What is remembered; everything else tells of no act.
 KEPT = (
-    "warned", "question", "closed", "paused", "resumed", "limited", "slowed", "eased", "chosen", "refused",
-    "recovered", "signalled", "died", "stuck", "shrunk", "kernelkilled", "late",
+    "warned", "question", "closed", "paused", "resumed", "limited", "slowed", "eased", "chosen", "takenover",
+    "refused", "recovered", "signalled", "died", "stuck", "shrunk", "kernelkilled", "late",
 )  # fmt: skip
 #: What nobody but root is told of acts on other users' processes.
 PRIVATE = ("command", "ranking")

@@ -27,7 +27,7 @@ QUIET, GAP, PATIENCE, FAREWELL = 60.0, 600.0, 30.0, 1.0
 LINES, LONGEST = 200, 900
 #: What is written of: acts, what came of them, and what went wrong.
 TOLD = (
-    "chosen", "question", "closed", "paused", "resumed", "limited", "slowed", "eased", "signalled", "died",
+    "chosen", "takenover", "question", "closed", "paused", "resumed", "limited", "slowed", "eased", "signalled", "died",
     "stuck", "refused", "recovered", "kernelkilled", "late",
 )  # fmt: skip
 

@@ -117,8 +117,9 @@ class Okoomer1:
             self._learn(event, now)
         elif name == "warned":
             self._emit("Warned", "a{sv}", details(event))
-        elif name == "chosen":
-            self._done.discard(str(event.get("rule")))
+        elif name in ("chosen", "takenover"):
+            took_over = event.get("before") in self._done  # then what was done is its own now
+            (self._done.add if took_over else self._done.discard)(str(event.get("rule")))
             self._emit("Acting", "a{sv}", details(event))
         elif name == "question":
             self._asked(event, at + number("d", event.get("seconds")))

@@ -125,7 +125,7 @@ class Tally:
         """
         self._follow(event.get("sequence"))
         name = event["event"]
-        if name == "chosen":
+        if name in ("chosen", "takenover"):
             about = (str(event["rule"]), list(event["pids"]), self._reason(str(event["reason"])), str(event["cgroup"]))
             self._chosen = [about, *self._chosen[: REMEMBERED - 1]]
         elif name == "signalled":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ACTS = ("chosen", "refused")
 CAME = (
     "signalled", "died", "stuck", "recovered", "paused", "resumed", "limited", "slowed", "eased",
-    "question", "closed",
+    "question", "closed", "takenover",
 )  # fmt: skip
 #: A reason for which nobody's size was compared (policy.reason.OWNERLESS).
 _OWNERLESS = "ownerless-memory"
@@ -80,6 +80,8 @@ def _step(event: dict[str, Any]) -> str:
     what = event["event"]
     if what == "signalled":
         return f"{event['signal']} to {some_pids(tuple(event['pids']))}"
+    if what == "takenover":
+        return f"rule {harmless(event['rule'])} goes on: {readings(tuple(event['values'].items()))} ({event['reason']})"
     if what == "died":
         return f"gone {event['seconds']:.3f} s after the signal, {size(event['came_back'])} came back"
     if what == "stuck":

@@ -231,6 +231,22 @@ class Chosen(Record):
     rank: str = ""
 
 
+class TakenOver(Record):
+    """A more urgent rule goes on with the unit that the rule `before` has chosen: from now on the act is its own, by
+    its own readings (none if they are of another cgroup than `target`, for whose sake it is), for its own reason."""
+
+    rule: str
+    before: str
+    reason: str
+    values: tuple[tuple[str, float | None], ...]
+    name: str
+    pids: tuple[int, ...]
+    freed: int
+    user: int = -1
+    cgroup: str = ""
+    target: str = ""
+
+
 class Refused(Record):
     """A rule fired but there is nobody whose end would help; said once an episode."""
 
@@ -249,7 +265,7 @@ class Recovered(Record):
 
 class Signalled(Record):
     """A signal went to the processes of a unit; `lost` are pids that had gone or were refused. `cgroup` is the path
-    where the unit is a whole cgroup."""
+    where the unit is a whole cgroup, `reason` the word for why the rule acts, as in Chosen or TakenOver."""
 
     rule: str
     signal: str
@@ -257,6 +273,7 @@ class Signalled(Record):
     pids: tuple[int, ...]
     lost: tuple[int, ...]
     cgroup: str = ""
+    reason: str = ""
 
 
 #: What a signal is called that the kernel's own killer sends: to whom it chooses (Documentation/admin-guide/sysrq.rst),
@@ -377,7 +394,7 @@ EVENTS: dict[str, type[Record]] = {
     kind.__name__: kind
     for kind in (
         Started, Stopped, RuleChanged, Warned, Level, Question, Closed, Paused, Resumed, Limited, Slowed, Eased,
-        Chosen, Refused, Recovered, Signalled, Died, Stuck, Shrunk, Primed, Trouble, Changed, KernelKilled, Report, Run,
-        Ran, Late,
+        Chosen, TakenOver, Refused, Recovered, Signalled, Died, Stuck, Shrunk, Primed, Trouble, Changed, KernelKilled,
+        Report, Run, Ran, Late,
     )
 }  # fmt: skip

@@ -204,6 +204,12 @@ def sentence(event: Record) -> tuple[int, str]:
             f"rule {harmless(e.rule)}{where} {done} {harmless(e.name)} ({some_pids(e.pids)}): {harmless(e.why)}; "
             f"{size(e.need)} needed; {harmless(e.reason)}: {readings(e.values)}"
         )
+    if kind is model.TakenOver:
+        where = f" in {harmless(e.target)}" if e.target else ""
+        return model.WARNING, (
+            f"rule {harmless(e.rule)}{where} goes on with {harmless(e.name)} ({some_pids(e.pids)}) in the place of "
+            f"{harmless(e.before)}: {harmless(e.reason)}: {readings(e.values)}"
+        )
     if kind is model.Refused:
         where = f" in {harmless(e.target)}" if e.target else ""
         return model.WARNING, f"rule {harmless(e.rule)} fired{where}, but nobody's end would help: {harmless(e.why)}"

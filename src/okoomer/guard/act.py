@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from okoomer.events.model import Run, Warned
+from okoomer.events.model import Run, TakenOver, Warned
 from okoomer.policy.engine import FIRED
+from okoomer.policy.reason import OTHER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from okoomer.facts import Cgroup, Process
-    from okoomer.policy.engine import Verdict
+    from okoomer.policy.engine import RuleVerdict, Verdict
     from okoomer.policy.model import Policy, Rule
 
     class Grip(Protocol):
@@ -67,6 +68,7 @@ class Act:
         why: str = "",
         renew: Callable[[], list[Process]] | None = None,
         beside: Iterable[Process] = (),
+        reason: str = OTHER,
     ) -> None:
         self.index = index
         self.rule = rule
@@ -82,8 +84,8 @@ class Act:
         #: Bytes available at the last look, and how many there have to be for it to be over.
         self.room = available
         self.wanted = available + need
-        #: Why this unit.
-        self.why = why
+        #: Why this unit, and why the rule acts.
+        self.why, self.reason = why, reason
         #: Gives its processes as they are now, with those that were born into it since.
         self.renew = renew
         #: It stands still.
@@ -192,6 +194,22 @@ class Act:
             available=self.room,
             left=left,
             act=True,
+        )
+
+    def taken_over(self, before: str, judged: RuleVerdict) -> TakenOver:
+        """That its rule, of which the engine says what is given, goes on in the place of the one before."""
+        target = self.target.path if self.target else ""
+        return TakenOver(
+            rule=self.rule.name,
+            before=before,
+            reason=self.reason,
+            values=judged.values if judged.target == target else (),
+            name=self.name,
+            pids=self.pids,
+            freed=self.freed,
+            user=self.user,
+            cgroup=self.place,
+            target=target,
         )
 
     def run(self, command: tuple[str, ...], seconds: float) -> Run:

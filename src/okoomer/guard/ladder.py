@@ -12,6 +12,7 @@ from okoomer.guard.asking import PAUSED, SPENT, UNABLE, Asking, asks
 from okoomer.guard.passed import PassedOver
 from okoomer.guard.question import OK
 from okoomer.guard.reach import Reach
+from okoomer.policy.reason import OTHER
 from okoomer.policy.select import command_for
 
 TYPE_CHECKING = False
@@ -64,10 +65,13 @@ class Ladder:
         self._requests = 0
         self._act: Act | None = None
         self._idle_until = float("-inf")
-        self._aside = PassedOver()
+        #: Those who would not die and are not to be tried again for now.
+        self.aside = PassedOver()
         self.asking = Asking(emit, self._reach)
         #: Seconds until nothing is left at the present rate, None if that is not in sight.
         self.left: Callable[[], float | None] = lambda: None
+        #: Why a rule that has fired acts, about a cgroup if it has a scope (see policy.reason).
+        self.reason: Callable[[Rule, Cgroup | None], str] = lambda rule, target: OTHER
         self._looked = 0.0
 
     def busy(self, now: float) -> bool:
@@ -96,20 +100,12 @@ class Ladder:
             return min(left, GLIMPSE)  # who is born into a cgroup has no descriptor yet
         return left
 
-    def aside(self, now: float) -> frozenset[int]:
-        """Those who would not die and are not to be tried again for now."""
-        return self._aside.pids(now)
-
-    def aside_groups(self, now: float) -> frozenset[int]:
-        """The inodes of cgroups that would not die and are not to be tried again for now."""
-        return self._aside.groups(now)
-
     def passed_over(
         self, rule: Rule, processes: Iterable[Process], now: float
     ) -> tuple[frozenset[int], frozenset[int]]:
         """Whom a rule takes none of, as pids and as inodes of cgroups: who would not die, and who is passed over."""
         pids, groups = self.asking.passed_over(rule, processes, now)
-        return self.aside(now) | pids, self.aside_groups(now) | groups
+        return self.aside.pids(now) | pids, self.aside.groups(now) | groups
 
     def keeps(self, rule: Rule, now: float) -> bool:
         """Whether a rule passes over somebody because a person wants to keep it: that nobody else would help is then no
@@ -144,6 +140,7 @@ class Ladder:
         why: str = "",
         renew: Callable[[], list[Process]] | None = None,
         beside: Iterable[Process] = (),
+        reason: str = OTHER,
     ) -> None:
         """Starts an act of a rule on the processes of a unit, which should give back `freed` bytes.
 
@@ -152,14 +149,16 @@ class Ladder:
             inode: Which cgroup of that path; 0 is whichever there is.
             target: The cgroup that the rule is about.
             need: Bytes that have to come back.
-            why: Why this unit, in words.
+            why, reason: Why this unit, in words; why the rule acts, as policy.reason has it.
             renew: Gives its processes as they are later, with those that were born into it since.
             beside: Others who stand still with it as long as that is for a moment only.
         """
         assert self._act is None
         rule = self.policy.rules[index]
         self._looked = now
-        self._act = Act(index, rule, name, processes, freed, available, cgroup, inode, target, need, why, renew, beside)
+        self._act = Act(
+            index, rule, name, processes, freed, available, cgroup, inode, target, need, why, renew, beside, reason
+        )  # fmt: skip
         self._climb(self._act, now)
 
     def relieve(self, rule: Rule, target: Cgroup | None) -> None:
@@ -350,13 +349,15 @@ class Ladder:
                     self._end(act, now, URGENT, f"rule {rule.name} is more urgent")
                     return
                 continue
-            for position, step in enumerate(rule.steps):
-                if STRENGTH[step.kind] > max(act.strength, 0):
-                    self.asking.over(act, URGENT)
-                    act.index, act.rule, act.step = index, rule, position - 1
-                    act.target = Cgroup(path) if rule.scope else None
-                    self._climb(act, now)
-                    return
+            stronger = (at for at, step in enumerate(rule.steps) if STRENGTH[step.kind] > max(act.strength, 0))
+            if (position := next(stronger, None)) is not None:
+                self.asking.over(act, URGENT)
+                before, act.index, act.rule, act.step = act.rule.name, index, rule, position - 1
+                act.target = Cgroup(path) if rule.scope else None
+                act.reason = self.reason(rule, act.target)
+                self._emit(act.taken_over(before, verdict.rules[index]))
+                self._climb(act, now)
+                return
 
     def _signal(self, act: Act, number: int, now: float) -> None:
         act.request = 0
@@ -379,10 +380,10 @@ class Ladder:
     def _give_up(self, act: Act, now: float, why: str) -> None:
         left = act.grip.left() if act.grip else ()
         if act.cgroup:
-            self._aside.note_group(act.inode, now + ASIDE)
+            self.aside.note_group(act.inode, now + ASIDE)
             left = left[:TOLD]
         else:
-            self._aside.note(left or act.pids, now + ASIDE)
+            self.aside.note(left or act.pids, now + ASIDE)
         self._emit(Stuck(act.rule.name, act.name, left, now - act.signalled, why, act.cgroup))
         self._end(act, now, why="it cannot be ended")
 

@@ -96,7 +96,7 @@ class Guard:
         self._keep = keep
         self._cgroups: Cgroups | None = None
         self._unlisted: tuple[str, ...] = ()
-        ladder.left = self.left
+        ladder.left, ladder.reason = self.left, lambda rule, target: reason_of(rule, self.engine, target=target)
         self.outlook = Outlook(policy, self.look, machine.proc, me, self._user)
         self.outlook.passed = ladder.passed_over
         self._changes = Changes(policy, emit)
@@ -296,7 +296,7 @@ class Guard:
         if (judged := again.rules[index]).state != FIRED or (target and target.path not in judged.fired):
             self._emit(model.Recovered(rule.name, asked=False))
             return
-        victim = choice.victim
+        victim, reason = choice.victim, reason_of(rule, self.engine, choice.writes, target)
         heard = self.policy.runs and (self.ladder.runs or self.door is not None)
         processes[0] = known(self._machine.proc, processes[0], "cmdline" in self.policy.tell or heard)
         if self.thorough:
@@ -307,7 +307,7 @@ class Guard:
                 choice,
                 processes,
                 target,
-                reason=reason_of(rule, self.engine, choice.writes, target),
+                reason=reason,
                 values=judged.values,
                 processes=found.seen,
                 scan_cpu_seconds=cost,
@@ -322,20 +322,11 @@ class Guard:
         if choice.writes:
             self._writers.end(rule, self._now())
         self.ladder.begin(
-            index,
-            victim.name,
-            processes,
-            victim.freed,
-            available(snapshot),
-            self._now(),
-            cgroup=victim.cgroup,
-            inode=victim.inode,
-            target=target,
-            need=choice.need,
-            why=victim.why,
+            index, victim.name, processes, victim.freed, available(snapshot), self._now(),
+            cgroup=victim.cgroup, inode=victim.inode, target=target, need=choice.need, why=victim.why, reason=reason,
             renew=lambda: self._seeker.grown(rule, victim, processes, target, found, aside),
             beside=self._seeker.beside(rule, choice, target, found, aside),
-        )
+        )  # fmt: skip
 
     def _forgo(self, index: int, target: Cgroup | None, until: float) -> None:
         """Nobody is taken: the rule looks again at that time."""

@@ -122,7 +122,7 @@ def repeat(ladder: Ladder, index: int, available: int, now: float) -> bool:
         return False
     ladder.begin(
         index, act.name, act.processes, act.freed, available, now, act.cgroup, act.inode, act.target,
-        max(0, act.wanted - available), act.why, act.renew, act.beside,
+        max(0, act.wanted - available), act.why, act.renew, act.beside, act.reason,
     )  # fmt: skip
     return True
 

@@ -87,7 +87,7 @@ class Reach:
         lost = tuple(pid for pid in act.pids if pid not in there)
         told = reached[:TOLD] if act.cgroup else reached
         if not act.barred:
-            self._emit(Signalled(act.rule.name, name, act.name, told, lost, act.cgroup))
+            self._emit(Signalled(act.rule.name, name, act.name, told, lost, act.cgroup, act.reason))
         return reached, refused
 
     def leave_to_kernel(self, act: Act, now: float) -> bool:
@@ -104,10 +104,10 @@ class Reach:
         act.signalled = now
         if act.cgroup:
             act.by_limit = True
-            self._emit(Signalled(act.rule.name, BY_LIMIT, act.name, act.pids, (), act.cgroup))
+            self._emit(Signalled(act.rule.name, BY_LIMIT, act.name, act.pids, (), act.cgroup, act.reason))
         else:
             if act.grip:
                 act.grip.close()
             act.grip, act.by_kernel = Each([]), True
-            self._emit(Signalled(act.rule.name, BY_KERNEL, act.name, (), ()))
+            self._emit(Signalled(act.rule.name, BY_KERNEL, act.name, (), (), reason=act.reason))
         return True

@@ -49,8 +49,8 @@ def has_watchdog(pid: int, environment: str) -> bool:
 
 
 def looks_back(condition: Condition) -> bool:
-    """Whether a condition can hold only by what has been: somebody has waited, or memory has fallen. Whoever is to blame
-    does neither any more once he stands still, so that a pause shows within a moment what a longer look would."""
+    """Whether a condition can hold only by what has been: somebody has waited, or memory has fallen. Whoever is to
+    blame does neither any more once he stands still, so that a pause shows within a moment what a longer look would."""
     if isinstance(condition, Comparison):
         metric = METRICS[condition.metric]
         if metric.name == FORECAST:
