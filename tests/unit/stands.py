@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from okoomer.events.model import Eased, Limited, Paused, Resumed, Slowed
+from okoomer.guard.act import Act
 from okoomer.guard.ladder import Ladder
 from okoomer.kernel.process import TICKS
 from okoomer.policy.engine import FIRED, QUIET, RuleVerdict, Verdict
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from okoomer.facts import Cgroup, Process, Snapshot
-    from okoomer.guard.act import Act
 
 E = TypeVar("E", bound=Record)
 LOW = Comparison("mem.available", "<", 0.1, share=True)
@@ -205,18 +205,19 @@ class Scene:
         self.begin()
 
     def begin(self) -> None:
-        self.ladder.begin(
+        act = Act(
             1,
+            self.ladder.policy.rules[1],
             "body",
             [*self.processes],
             FREED,
             BEFORE,
-            self.world.now,
             target=self.target,
             need=NEED,
             why="it grows",
             renew=self.renewed,
         )
+        self.ladder.begin(act, self.world.now)
 
     def renewed(self) -> list[Process]:
         return [*self.later]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.events.model import BY_KERNEL, Died, Ran, Recovered, Run, Signalled, Stuck, Warned
+from okoomer.guard.act import Act
 from okoomer.guard.ladder import ASIDE, DRY_REST, LONG_PATIENCE, PATIENCE, SETTLE, Ladder
 from okoomer.policy.engine import FIRED, QUIET, Engine, RuleVerdict, Verdict
 from okoomer.policy.model import Comparison, Held, Instead, Policy, Rule, Step
@@ -49,7 +50,7 @@ class Scene:
         self.ladder.runs = runs
         self.states = [QUIET, FIRED]
         self.available = BEFORE
-        self.ladder.begin(1, "body", self.world.processes(), FREED, BEFORE, 0.0)
+        self.ladder.begin(Act(1, self.ladder.policy.rules[1], "body", self.world.processes(), FREED, BEFORE), 0.0)
 
     def until(self, time: float) -> Scene:
         while self.world.now < time - 1e-9:
@@ -305,7 +306,8 @@ class Emergency:
         if self.unit:
             self.began, self.begun_by = now, self.rules[index].name
             processes = self.world.processes(self.unit)
-            self.ladder.begin(index, "unit", processes, random.randrange(2**30), available, now)
+            act = Act(index, self.rules[index], "unit", processes, random.randrange(2**30), available)
+            self.ladder.begin(act, now)
 
 
 @cases(8_000)

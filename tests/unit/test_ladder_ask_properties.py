@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from okoomer.events import model
 from okoomer.events.model import Closed, Eased, Paused, Question, Slowed
+from okoomer.guard.act import Act
 from okoomer.guard.asking import asks
 from okoomer.guard.ladder import LONG_PATIENCE, PATIENCE, SETTLE, Ladder
 from okoomer.guard.question import OK
@@ -86,9 +87,9 @@ class Night:
         pids = self.random.sample(sorted(self.world.bodies), self.random.randint(1, 3))
         users = self.random.choice(((1000,) * 3, (1000, 1001, 0)))
         unit = [replace(one, user=user) for one, user in zip(self.world.processes(pids), users, strict=False)]
-        self.ladder.begin(
-            self.random.randrange(3), "unit", unit, 1000, self.available, self.world.now, need=200, renew=lambda: unit
-        )
+        index = self.random.randrange(3)
+        act = Act(index, self.rules[index], "unit", unit, 1000, self.available, need=200, renew=lambda: unit)
+        self.ladder.begin(act, self.world.now)
 
     def advance(self) -> None:
         self.available = self.random.choice((500, 650, 800))

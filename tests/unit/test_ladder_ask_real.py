@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from okoomer.events import model
+from okoomer.guard.act import Act
 from okoomer.guard.hold import Holds
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.question import OK
@@ -41,7 +42,7 @@ def no_descriptor_is_left() -> Iterator[None]:
     assert not left_open(before)
 
 
-class Act:
+class Asked:
     """An act on processes, up to its question."""
 
     def __init__(self, pids: list[int], cgroup: str = "") -> None:
@@ -50,7 +51,7 @@ class Act:
         self.ladder = Ladder(Hands("/proc", None), self.events.append, Policy("p", (rule,)))
         self.ladder.holds = Holds("/proc", "", self.events.append)
         processes = [process for pid in pids if (process := look("/proc", pid, frozenset()))]
-        self.ladder.begin(0, "unit", processes, 0, 0, monotonic(), cgroup=cgroup, need=1)
+        self.ladder.begin(Act(0, rule, "unit", processes, 0, 0, cgroup=cgroup, need=1), monotonic())
         assert within(lambda: bool(self.go().questions()))
 
     def go(self) -> Ladder:
@@ -66,7 +67,7 @@ class Act:
 
 def test_processes_stand_still_and_run_again_when_somebody_says_so() -> None:
     with running(WILLING, 2) as pids:
-        act = Act(pids)
+        act = Asked(pids)
         assert stands(*pids)
         assert act.answer(model.RESUME) == OK and act.over()
         assert within(lambda: all(state(pid) == "S" for pid in pids))
@@ -74,7 +75,7 @@ def test_processes_stand_still_and_run_again_when_somebody_says_so() -> None:
 
 def test_processes_that_stand_still_can_end_when_they_are_asked_to() -> None:
     with running(WILLING, 2) as pids:
-        act = Act(pids)
+        act = Asked(pids)
         assert act.answer(model.END) == OK
         assert within(act.over) and not any(map(alive, pids))
         assert [event.signal for event in act.events if isinstance(event, model.Signalled)] == ["SIGTERM"]
@@ -82,7 +83,7 @@ def test_processes_that_stand_still_can_end_when_they_are_asked_to() -> None:
 
 def test_processes_get_a_ceiling_and_run_again() -> None:
     with running(WILLING) as pids:
-        act = Act(pids)
+        act = Asked(pids)
         assert act.answer(model.LIMIT) == OK and act.over()
         [limited] = [event for event in act.events if isinstance(event, model.Limited)]
         assert limited.bytes >= 64 << 20
@@ -99,7 +100,7 @@ def test_a_whole_cgroup_is_frozen_and_thawed_for_whatever_becomes_of_it(word: st
         for pid in pids:
             (there / "cgroup.procs").write_text(str(pid))
         try:
-            act = Act(pids, f"/{there.name}")
+            act = Asked(pids, f"/{there.name}")
             assert (there / "cgroup.freeze").read_text() == "1\n"
             [paused] = [event for event in act.events if isinstance(event, model.Paused)]
             assert paused.frozen and set(paused.pids) == set(pids)

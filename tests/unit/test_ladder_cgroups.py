@@ -9,6 +9,7 @@ import pytest
 
 from okoomer.events.model import BY_LIMIT, Died, Recovered, Run, Signalled, Stuck
 from okoomer.facts import Cgroup
+from okoomer.guard.act import Act
 from okoomer.guard.ladder import ASIDE, GLIMPSE, PATIENCE, SETTLE, Ladder
 from okoomer.policy.engine import FIRED, QUIET, RuleVerdict, Verdict
 from okoomer.policy.glob import literal
@@ -71,7 +72,8 @@ class Scene:
         #: The cgroups for which each rule has fired.
         self.fired: tuple[str, ...] = (ABOUT.path,)
         self.urgent: tuple[str, ...] = ()
-        self.ladder.begin(1, PATH, self.world.processes(known), 1000, 500, 0.0, cgroup=PATH, inode=INODE, target=target)
+        act = Act(1, self.ladder.policy.rules[1], PATH, self.world.processes(known), 1000, 500, PATH, INODE, target)
+        self.ladder.begin(act, 0.0)
 
     def until(self, time: float) -> Scene:
         while self.world.now < time - 1e-9:

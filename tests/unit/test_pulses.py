@@ -171,7 +171,8 @@ def test_others_stand_still_with_it_but_only_for_a_moment() -> None:
     first, second = scene.processes
     for now in (70.0, 72.0):
         assert scene.until(now).done
-        scene.ladder.begin(1, "a", [first], FREED, BEFORE, now, need=NEED, beside=[second])
+        rule = scene.ladder.policy.rules[1]
+        scene.ladder.begin(Act(1, rule, "a", [first], FREED, BEFORE, need=NEED, beside=[second]), now)
     scene.until(73.5)
     assert [event.pids for event in scene.told(Paused)] == [(7, 8), (7, 8), (7,)]
     assert [event.pids for event in scene.told(Question)] == [(7,)]

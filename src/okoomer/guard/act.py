@@ -51,7 +51,20 @@ TOLD = 1024
 
 
 class Act:
-    """See the module."""
+    """An act of a rule on the processes of a unit, which should give back `freed` bytes.
+
+    Args:
+        index: Which of the policy's rules it is.
+        available: Bytes available before it.
+        cgroup: The unit is this whole cgroup; of the processes the first stands for all.
+        inode: Which cgroup of that path; 0 is whichever there is.
+        target: The cgroup that the rule is about.
+        need: Bytes that have to come back.
+        why: Why this unit, in words.
+        renew: Gives its processes as they are later, with those that were born into it since.
+        beside: Others who stand still with it as long as that is for a moment only.
+        reason: Why the rule acts (see policy.reason).
+    """
 
     def __init__(
         self,
@@ -76,23 +89,16 @@ class Act:
         self.processes = processes
         self.freed = freed
         self.available = available
-        #: The path if the unit is a whole cgroup, and which of that name.
-        self.cgroup = cgroup
-        self.inode = inode
-        #: The cgroup that the rule is about.
-        self.target = target
+        self.cgroup, self.inode, self.target = cgroup, inode, target
         #: Bytes available at the last look, and how many there have to be for it to be over.
         self.room = available
         self.wanted = available + need
-        #: Why this unit, and why the rule acts.
         self.why, self.reason = why, reason
-        #: Gives its processes as they are now, with those that were born into it since.
         self.renew = renew
         #: It stands still.
         self.hold: Held | None = None
         #: It is slowed down.
         self.slow: Slow | None = None
-        #: Others who stand still with it then.
         self.beside = [*beside]
         #: It stands still for a moment, and that is all (model.Step.times).
         self.pulse = False

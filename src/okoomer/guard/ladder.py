@@ -125,41 +125,12 @@ class Ladder:
         """What is asked now, and the seconds that were left for an answer at the last look."""
         return self.asking.questions.listing(self._looked)
 
-    def begin(
-        self,
-        index: int,
-        name: str,
-        processes: list[Process],
-        freed: int,
-        available: int,
-        now: float,
-        cgroup: str = "",
-        inode: int = 0,
-        target: Cgroup | None = None,
-        need: int = 0,
-        why: str = "",
-        renew: Callable[[], list[Process]] | None = None,
-        beside: Iterable[Process] = (),
-        reason: str = OTHER,
-    ) -> None:
-        """Starts an act of a rule on the processes of a unit, which should give back `freed` bytes.
-
-        Args:
-            cgroup: The unit is this whole cgroup; of the processes the first stands for all.
-            inode: Which cgroup of that path; 0 is whichever there is.
-            target: The cgroup that the rule is about.
-            need: Bytes that have to come back.
-            why, reason: Why this unit, in words; why the rule acts, as policy.reason has it.
-            renew: Gives its processes as they are later, with those that were born into it since.
-            beside: Others who stand still with it as long as that is for a moment only.
-        """
+    def begin(self, act: Act, now: float) -> None:
+        """Starts an act, by one of the rules of the policy."""
         assert self._act is None
-        rule = self.policy.rules[index]
         self._looked = now
-        self._act = Act(
-            index, rule, name, processes, freed, available, cgroup, inode, target, need, why, renew, beside, reason
-        )  # fmt: skip
-        self._climb(self._act, now)
+        self._act = act
+        self._climb(act, now)
 
     def relieve(self, rule: Rule, target: Cgroup | None) -> None:
         """Carries out the steps of a rule that ends nobody, beside whatever else is done."""

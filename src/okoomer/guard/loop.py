@@ -6,6 +6,7 @@ import posix as os
 from time import thread_time
 
 from okoomer.events import model
+from okoomer.guard.act import Act
 from okoomer.guard.changes import Changes
 from okoomer.guard.doze import LONGEST as DOZED
 from okoomer.guard.level import Levels
@@ -321,12 +322,15 @@ class Guard:
             return
         if choice.writes:
             self._writers.end(rule, self._now())
-        self.ladder.begin(
-            index, victim.name, processes, victim.freed, available(snapshot), self._now(),
-            cgroup=victim.cgroup, inode=victim.inode, target=target, need=choice.need, why=victim.why, reason=reason,
+        act = Act(
+            index, rule, victim.name, processes, victim.freed, available(snapshot), victim.cgroup, victim.inode, target,
+            need=choice.need,
+            why=victim.why,
             renew=lambda: self._seeker.grown(rule, victim, processes, target, found, aside),
             beside=self._seeker.beside(rule, choice, target, found, aside),
+            reason=reason,
         )  # fmt: skip
+        self.ladder.begin(act, self._now())
 
     def _forgo(self, index: int, target: Cgroup | None, until: float) -> None:
         """Nobody is taken: the rule looks again at that time."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from okoomer.events.model import BY_RULE
+from okoomer.guard.act import Act
 from okoomer.guard.asking import PAUSED, SPENT, UNABLE
 from okoomer.guard.passed import PassedOver
 from okoomer.policy.tentative import looks_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from okoomer.guard.act import Act
     from okoomer.guard.asking import Asking
     from okoomer.guard.ladder import Ladder
     from okoomer.policy.model import Policy
@@ -120,10 +120,11 @@ def repeat(ladder: Ladder, index: int, available: int, now: float) -> bool:
         return False
     if asking.weigh(act) - held < max(LEAST, (act.wanted - act.available) // 16):
         return False
-    ladder.begin(
-        index, act.name, act.processes, act.freed, available, now, act.cgroup, act.inode, act.target,
-        max(0, act.wanted - available), act.why, act.renew, act.beside, act.reason,
+    again = Act(
+        index, ladder.policy.rules[index], act.name, act.processes, act.freed, available, act.cgroup, act.inode,
+        act.target, max(0, act.wanted - available), act.why, act.renew, act.beside, act.reason,
     )  # fmt: skip
+    ladder.begin(again, now)
     return True
 
 

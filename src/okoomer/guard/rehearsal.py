@@ -12,6 +12,7 @@ from time import sleep
 
 from okoomer.events import model
 from okoomer.events.text import line, sentence
+from okoomer.guard.act import Act
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.launch import pauses
 from okoomer.guard.reaper import hasten
@@ -98,7 +99,7 @@ def rehearse(machine: Machine, policy: Policy, sense: Sense, me: int) -> list[st
             ladder.holds = Holds(machine.proc, "", events.append)
         fired = Verdict(0.0, (RuleVerdict(rule.name, FIRED, verdict.rules[0].values),), 0, (), 0.0)
         now = clock.monotonic()
-        ladder.begin(0, process.name, [process], 0, available(snapshot), now)
+        ladder.begin(Act(0, harsh.rules[0], process.name, [process], 0, available(snapshot)), now)
         climb(ladder, fired, available(snapshot), now)
         if not any(isinstance(event, model.Died) for event in events):
             lacks.append("a child of our own could not be killed: a sandbox may forbid it")

@@ -6,6 +6,7 @@ import posix as os
 from errno import EROFS
 
 from okoomer.events import model
+from okoomer.guard.act import Act
 from okoomer.guard.ladder import Ladder
 from okoomer.guard.rehearsal import climb, policy_of, sleeper
 from okoomer.guard.victim import Hands
@@ -47,9 +48,10 @@ def end_whole(machine: Machine, policy: Policy, fired: Verdict, events: list[Rec
         finally:
             os.close(directory)
         steps = (Step("term", 0.02), Step("oom"))
-        ladder = Ladder(Hands(machine.proc, None), events.append, policy_of(policy, steps))
+        harsh = policy_of(policy, steps)
+        ladder = Ladder(Hands(machine.proc, None), events.append, harsh)
         now = clock.monotonic()
-        ladder.begin(0, path, [], 0, 0, now, cgroup=path)
+        ladder.begin(Act(0, harsh.rules[0], path, [], 0, 0, cgroup=path), now)
         climb(ladder, fired, 0, now)
         ladder.close()
     except OSError:
