@@ -25,10 +25,7 @@ def test_under_the_unit_the_canary_is_of_nobody_and_in_no_protected_cgroup(
     hardware: Hardware, installed: Callable[..., tuple[File, ...]]
 ) -> None:
     job = Job(
-        script=f"""
-            mkdir /etc/okoomer
-            cat >/etc/okoomer/policy.toml <<'END'
-{POLICY}END
+        script="""
             systemctl daemon-reload
             systemctl start okoomer.service  # returns when it says that it is ready
             await 60 pgrep -x okoomer-canary
@@ -52,7 +49,7 @@ def test_under_the_unit_the_canary_is_of_nobody_and_in_no_protected_cgroup(
         """,
         voices=(),
         until="run",
-        files=installed("okoomer.service"),
+        files=(*installed("okoomer.service"), File("/etc/okoomer/policy.toml", POLICY)),
         settle_s=0,
     )
     result = Machine(hardware).run(job, LIMIT_S)

@@ -7,12 +7,11 @@ import pytest
 from .job import File, Job
 from .machine import Machine
 from .qemu import Hardware
-from .result import Ending
+from .result import Ending, Result
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 LIMIT_S = 240
-
 
 #: Holds most of what there is until it is told to let go; whoever it starts has an order of its own.
 HOG = """
@@ -36,6 +35,11 @@ while True:
         held = None
 """
 
+#: Holds 200 MiB, and is python3.
+HOLDER = """#!/bin/sh
+exec python3 -c 'import time; held = bytearray(b"x") * (200 << 20); time.sleep(3600)'
+"""
+
 PRIMES = """
 prime = true
 spare = ["name:holder"]
@@ -45,15 +49,33 @@ when = "mem.available < {level}"
 """
 
 
+def ran(
+    hardware: Hardware, files: tuple[File, ...], level: str, hog: File, voices: tuple[str, ...], script: str
+) -> Result:
+    """What comes of a script beside a guard that primes once less than so much is available."""
+    job = Job(
+        script=f"systemctl daemon-reload\nsystemctl start okoomer.service\n{script}",
+        voices=voices,
+        until="run",
+        files=(*files, hog, File("/etc/okoomer/policy.toml", PRIMES.format(level=level))),
+        settle_s=0,
+    )
+    result = Machine(hardware).run(job, LIMIT_S)
+    print("\n".join(result.said("run")))
+    assert result.ending is Ending.DONE, str(result)
+    return result
+
+
 def test_the_unit_may_raise_and_lower_whom_the_kernel_would_take_first(
     hardware: Hardware, installed: Callable[..., tuple[File, ...]]
 ) -> None:
-    job = Job(
+    result = ran(
+        hardware,
+        installed("okoomer.service"),
+        level="20%",
+        hog=File("/job/hog.py", HOG),
+        voices=("hog",),
         script="""
-            systemctl daemon-reload
-            mkdir /etc/okoomer
-            cp /job/primes.toml /etc/okoomer/policy.toml
-            systemctl start okoomer.service
             start hog user python3 /job/hog.py
             await 120 holds hog 500
             hog=$(systemctl show --value --property=MainPID hog)
@@ -70,20 +92,8 @@ def test_the_unit_may_raise_and_lower_whom_the_kernel_would_take_first(
             systemctl stop okoomer.service
             systemctl show --property=Result,NRestarts okoomer.service
         """,
-        voices=("hog",),
-        until="run",
-        files=(
-            *installed("okoomer.service"),
-            File("/job/hog.py", HOG),
-            File("/job/primes.toml", PRIMES.format(level="20%")),
-        ),
-        settle_s=0,
     )
-    result = Machine(hardware).run(job, LIMIT_S)
     said = "\n".join(result.said("run"))
-    print(said)
-
-    assert result.ending is Ending.DONE, str(result)
     for sentence in (
         "the hog is first",
         "primed: python3 (pid ",
@@ -105,12 +115,13 @@ def test_the_unit_may_raise_and_lower_whom_the_kernel_would_take_first(
 def test_the_kernel_takes_whom_okoomer_would_take_when_that_hangs(
     hardware: Hardware, installed: Callable[..., tuple[File, ...]]
 ) -> None:
-    job = Job(
+    result = ran(
+        hardware,
+        installed("okoomer.service"),
+        level="15%",
+        hog=File("/job/hog", HOLDER),
+        voices=("innocent", "hog", "filler"),
         script="""
-            systemctl daemon-reload
-            mkdir /etc/okoomer
-            cp /job/primes.toml /etc/okoomer/policy.toml
-            systemctl start okoomer.service
             start innocent user /opt/vm/holder 350
             await 120 holds innocent 350
             start hog user /job/hog 200
@@ -123,22 +134,7 @@ def test_the_kernel_takes_whom_okoomer_would_take_when_that_hangs(
             await 120 ended filler
             systemctl kill --kill-whom=main --signal=CONT okoomer.service
         """,
-        voices=("innocent", "hog", "filler"),
-        until="run",
-        files=(
-            *installed("okoomer.service"),
-            File(
-                "/job/hog",
-                "#!/bin/sh\nexec python3 -c 'import time; held = bytearray(b\"x\") * (200 << 20); time.sleep(3600)'\n",
-            ),
-            File("/job/primes.toml", PRIMES.format(level="15%")),
-        ),
-        settle_s=0,
     )
-    result = Machine(hardware).run(job, LIMIT_S)
-    print("\n".join(result.said("run")))
-
-    assert result.ending is Ending.DONE, str(result)
     assert "the hog is first" in result.said("run"), str(result)
     # The innocent has most of all; the kernel alone would have begun with it.
     killed = [kill.target.comm for kill in result.kills if kill.by_kernel_oom]
