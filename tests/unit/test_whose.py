@@ -19,7 +19,7 @@ from okoomer.guard.request import Requests
 from okoomer.kernel.process import users
 from okoomer.policy.model import Comparison, Policy, Rule
 from tests.unit.standing import below, holds, runs, seen, sleepers, stands, state, within
-from tests.unit.test_ladder_ask_real import Act as Asked
+from tests.unit.test_ladder_ask_real import Asked
 from tests.unit.test_request import OTHER, USER, Ladder, of_user
 
 pytestmark = [
