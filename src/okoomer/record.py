@@ -31,19 +31,22 @@ else:
         return lambda decorated: decorated
 
 
+#: The defaults of those who have none.
+_NONE: dict[str, Any] = {}
+
+
 @dataclass_transform(frozen_default=True)
 class RecordType(type):
     """Turns the annotations of a class body into the items of a tuple."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> RecordType:
-        fields = tuple(namespace.get("__annotations__", ()))
-        defaults = {field: namespace.pop(field) for field in fields if field in namespace}
+        # The annotations themselves are of no use to anybody, but a kilobyte.
+        fields = tuple(namespace.pop("__annotations__", ()))
         namespace["__slots__"] = ()
         namespace["__match_args__"] = namespace["_fields"] = fields
-        if fields:
-            namespace["__new__"] = _constructor(name, fields, defaults)
-            for index, field in enumerate(fields):
-                namespace[field] = _tuplegetter(index, field)
+        namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace} or _NONE
+        for index, field in enumerate(fields):
+            namespace[field] = _tuplegetter(index, field)
         return super().__new__(mcls, name, bases, namespace)
 
 
@@ -52,8 +55,16 @@ class Record(_Base, metaclass=RecordType):
 
     if TYPE_CHECKING:
         _fields: ClassVar[tuple[str, ...]]
+        _defaults: ClassVar[dict[str, Any]]
 
         def __iter__(self) -> Iterator[Any]: ...
+
+    else:
+
+        def __new__(cls, *given, **named):
+            if named or len(given) != len(cls._fields):
+                given = _completed(cls, given, named)
+            return tuple.__new__(cls, given)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and tuple.__eq__(self, other)  # type: ignore[operator]
@@ -68,22 +79,16 @@ class Record(_Base, metaclass=RecordType):
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in zip(self._fields, self, strict=True))})"
 
 
-def _constructor(name: str, fields: tuple[str, ...], defaults: dict[str, Any]) -> Any:
-    # Not generated source, as namedtuple has it: compiling that would touch half a megabyte of the interpreter.
-    count = len(fields)
-
-    def new(cls: type, *given: Any, **named: Any) -> Any:
-        if len(given) != count:
-            try:
-                rest = [named.pop(field) if field in named else defaults[field] for field in fields[len(given) :]]
-            except KeyError as error:
-                raise TypeError(f"{name} needs the field {error}") from None
-            given = (*given, *rest)
-        if named or len(given) > count:
-            raise TypeError(f"{name} has the fields {', '.join(fields)}, each once")
-        return tuple.__new__(cls, given)
-
-    return new
+def _completed(kind: type[Record], given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+    """All fields of a record, some of which were given by name, or not at all."""
+    defaults, fields = kind._defaults, kind._fields
+    try:
+        rest = [named.pop(field) if field in named else defaults[field] for field in fields[len(given) :]]
+    except KeyError as error:
+        raise TypeError(f"{kind.__name__} needs the field {error}") from None
+    if named or len(given) > len(fields):
+        raise TypeError(f"{kind.__name__} has the fields {', '.join(fields)}, each once")
+    return (*given, *rest)
 
 
 def replace(record: R, **changes: Any) -> R:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 from typing import Any
 
@@ -52,7 +54,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
 
 
 def events(kind: type[Record]) -> st.SearchStrategy[Record]:
-    return st.builds(kind, *(FIELDS[kind.__annotations__[field]] for field in kind._fields))
+    [definition] = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    fields = (node for node in definition.body if isinstance(node, ast.AnnAssign))
+    return st.builds(kind, *(FIELDS[ast.unparse(field.annotation)] for field in fields))
 
 
 def shown(value: object) -> object:

@@ -135,7 +135,7 @@ def test_the_directories_are_where_the_programs_look_for_them(monkeypatch: pytes
     # The courier and who asks directly pass through; the list of what is in it is for the guard alone.
     assert GUARD["Service"]["RuntimeDirectoryMode"] == ["0751"]
     assert COURIER["Service"]["RuntimeDirectoryMode"] == ["0755"]
-    assert {"courier_uid", "courier_gid"} <= Options.__annotations__.keys()
+    assert {"courier_uid", "courier_gid"} <= set(Options._fields)
 
 
 def test_the_courier_has_no_power_and_the_guard_no_more_than_it_says() -> None:
