@@ -33,6 +33,8 @@ else:
 
 #: The defaults of those who have none.
 _NONE: dict[str, Any] = {}
+#: What gives the items of any record, the first, the second and so on.
+_ITEMS: list[Any] = []
 
 
 @dataclass_transform(frozen_default=True)
@@ -45,8 +47,8 @@ class RecordType(type):
         namespace["__slots__"] = ()
         namespace["__match_args__"] = namespace["_fields"] = fields
         namespace["_defaults"] = {field: namespace.pop(field) for field in fields if field in namespace} or _NONE
-        for index, field in enumerate(fields):
-            namespace[field] = _tuplegetter(index, field)
+        _ITEMS.extend(_tuplegetter(index, None) for index in range(len(_ITEMS), len(fields)))
+        namespace.update(zip(fields, _ITEMS, strict=False))
         return super().__new__(mcls, name, bases, namespace)
 
 
