@@ -12,7 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from okoomer.facts import Arc, Memory, Paging, Pressure, Process, Snapshot, Stall, Swap, Zram
-from okoomer.policy.metrics import AVERAGE, LEVEL, METRICS, RATIO
+from okoomer.policy.metrics import AVERAGE, LEVEL, RATIO
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Selector, Step
 from okoomer.policy.select import compile_pattern
 

@@ -12,7 +12,7 @@ from okoomer.cli.run import refuse_at_once
 from okoomer.facts import Memory, Pressure, Snapshot, Stall, Swap
 from okoomer.policy.examine import firing, inert
 from okoomer.policy.language import PRESETS, parse
-from okoomer.policy.metrics import METRICS
+from okoomer.policy.metrics_cgroup import METRICS
 from tests.unit.console import okoomer
 from tests.unit.machines import GIB
 

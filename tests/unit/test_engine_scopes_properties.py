@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from okoomer import facts
 from okoomer.facts import Cgroup, Memory, Paging, Pressure, Snapshot, Stall, Swap
 from okoomer.policy.engine import FIRED, Engine
-from okoomer.policy.metrics import AVERAGE, LEVEL, METRICS
+from okoomer.policy.metrics import AVERAGE, LEVEL
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy
 from okoomer.policy.wants import wants_of
 from okoomer.record import Record, from_plain, replace, to_plain

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from okoomer.events import model
 from okoomer.events.text import harmless, line, reading, sentence, some_pids, to_json
-from okoomer.policy.metrics import AVERAGE, FLOW, METRICS, PORTION, STALL, TREND
+from okoomer.policy.metrics import AVERAGE, FLOW, PORTION, STALL, TREND
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.record import Record, replace
 from okoomer.units import GIB
 

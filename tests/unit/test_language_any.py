@@ -11,19 +11,8 @@ from hypothesis import strategies as st
 
 from okoomer.policy import source
 from okoomer.policy.language import PolicyError, parse
-from okoomer.policy.metrics import (
-    AVERAGE,
-    COUNT,
-    DEFAULT_WINDOW,
-    FLOW,
-    LEVEL,
-    METRICS,
-    PORTION,
-    RATIO,
-    STALL,
-    TIME,
-    TREND,
-)
+from okoomer.policy.metrics import AVERAGE, COUNT, DEFAULT_WINDOW, FLOW, LEVEL, PORTION, RATIO, STALL, TIME, TREND
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.model import CGROUP_RANKS, RANKS, UNITS, Amount, And, Comparison, Held, Not, Or, Policy, Somewhere
 from okoomer.policy.scope import scope_of
 

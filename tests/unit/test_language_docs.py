@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from okoomer.policy import language
-from okoomer.policy.metrics import METRICS, PORTION, TREND
+from okoomer.policy.metrics import PORTION, TREND
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.model import (
     CGROUP_RANKS,
     DESCENTS,

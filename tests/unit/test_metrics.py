@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from okoomer.facts import Arc, Cgroup, Memory, Snapshot, Swap, Zram
-from okoomer.policy.metrics import METRICS, available, effective_swap, is_limited
+from okoomer.policy.metrics import available, effective_swap
+from okoomer.policy.metrics_cgroup import METRICS, is_limited
 from okoomer.units import GIB, MIB
 
 PAGE = 4096

@@ -9,7 +9,8 @@ import pytest
 from okoomer.policy.condition import LONGEST_WINDOW, SHORTEST_WINDOW
 from okoomer.policy.glob import literal
 from okoomer.policy.language import PRESETS, WORDS, load, parse
-from okoomer.policy.metrics import COUNT, FLOW, LEVEL, METRICS, RATIO, TIME, TREND
+from okoomer.policy.metrics import COUNT, FLOW, LEVEL, RATIO, TIME, TREND
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.model import (
     CGROUP_RANKS,
     DESCENTS,

@@ -14,7 +14,7 @@ from okoomer.events.text import harmless
 from okoomer.kernel.machine import LIVE
 from okoomer.policy.examine import firing
 from okoomer.policy.language import load
-from okoomer.policy.metrics import METRICS
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.words import describe
 
 

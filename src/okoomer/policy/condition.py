@@ -14,19 +14,8 @@ from lark import Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from okoomer.policy.error import PolicyError
-from okoomer.policy.metrics import (
-    AVERAGE,
-    COUNT,
-    DEFAULT_WINDOW,
-    FLOW,
-    LEVEL,
-    METRICS,
-    PORTION,
-    RATIO,
-    STALL,
-    TIME,
-    TREND,
-)
+from okoomer.policy.metrics import AVERAGE, COUNT, DEFAULT_WINDOW, FLOW, LEVEL, PORTION, RATIO, STALL, TIME, TREND
+from okoomer.policy.metrics_cgroup import METRICS
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Somewhere
 from okoomer.policy.scope import parse_scope
 from okoomer.policy.source import Text, near, parser

@@ -68,6 +68,16 @@ class Metric(Record):
         return self.kind in (STALL, AVERAGE)
 
 
+class Metrics(dict[str, Metric]):
+    """Metrics by name. Those of cgroups come along when the first of them is asked for, at the start: most guards never
+    need one. Who wants all of them has `metrics_cgroup`."""
+
+    def __missing__(self, name: str) -> Metric:
+        from okoomer.policy import metrics_cgroup
+
+        return metrics_cgroup.OF_CGROUPS[name]
+
+
 #: The window, in seconds, of a stall or flow that names none.
 DEFAULT_WINDOW = 1.0
 
@@ -101,21 +111,21 @@ def in_use(snapshot: Snapshot) -> int:
     return snapshot.memory.total - available(snapshot) + swap.total - swap.free - swap.cached
 
 
-def _memory_total(snapshot: Snapshot) -> float:
+def memory_total(snapshot: Snapshot) -> float:
     return snapshot.memory.total
 
 
-def _swap_total(snapshot: Snapshot) -> float:
+def swap_total(snapshot: Snapshot) -> float:
     return snapshot.swap.total
 
 
 def _level(
-    name: str, text: str, read: Callable[[Snapshot], float | None], total: Callable[[Snapshot], float] = _memory_total
+    name: str, text: str, read: Callable[[Snapshot], float | None], total: Callable[[Snapshot], float] = memory_total
 ) -> Metric:
     return Metric(name, LEVEL, text, read, total)
 
 
-def _of_pressure(resource: str, line: str, field: str) -> Callable[[Snapshot], float | None]:
+def of_pressure(resource: str, line: str, field: str) -> Callable[[Snapshot], float | None]:
     def read(snapshot: Snapshot) -> float | None:
         pressure: Pressure | None = getattr(snapshot, f"{resource}_pressure")
         stall = getattr(pressure, line) if pressure else None
@@ -126,7 +136,7 @@ def _of_pressure(resource: str, line: str, field: str) -> Callable[[Snapshot], f
 
 def _stalled(resource: str, line: str) -> Callable[[Snapshot], float | None]:
     """The total of the machine, less what is excused of it."""
-    total, which = _of_pressure(resource, line, "total"), ("some", "full").index(line)
+    total, which = of_pressure(resource, line, "total"), ("some", "full").index(line)
 
     def read(snapshot: Snapshot) -> float | None:
         stalled = total(snapshot)
@@ -151,76 +161,8 @@ def _pressure_metrics() -> list[Metric]:
             metrics.append(Metric(name, STALL, text, _stalled(resource, line)))
             for average in ("avg10", "avg60", "avg300"):
                 text = f"share of the last {average[3:]} s in which {wait}, as the kernel averages it"
-                metrics.append(Metric(f"{name}.{average}", AVERAGE, text, _of_pressure(resource, line, average)))
+                metrics.append(Metric(f"{name}.{average}", AVERAGE, text, of_pressure(resource, line, average)))
     return metrics
-
-
-#: Of its own limit a cgroup that has less left than this share stalls for that limit's sake.
-LIMITED = 0.02
-
-
-def is_limited(cgroup: Cgroup) -> bool:
-    """Whether a cgroup waits for its own sake, not for want of the machine's memory: it is at a limit (memory.high or
-    memory.max) of its own or of one above it, or frozen."""
-    if cgroup.frozen:
-        return True
-    if cgroup.left is None or cgroup.memory is None:
-        return False
-    return cgroup.left < LIMITED * (cgroup.memory + cgroup.left)
-
-
-def _of_cgroup(
-    name: str,
-    kind: str,
-    text: str,
-    *fields: str,
-    total: Callable[[Snapshot], float] | None = None,
-    whole: Callable[[Cgroup], float] | None = None,
-) -> Metric:
-    """The sum of fields of a cgroup, None where one is not offered."""
-
-    def read(cgroup: Cgroup) -> float | None:
-        parts = [getattr(cgroup, field) for field in fields]
-        return None if None in parts else sum(parts)
-
-    return Metric(f"cgroup.{name}", kind, text, read, whole or total, fields + (("steal",) if whole else ()))
-
-
-def _cgroup_stalls() -> list[Metric]:
-    metrics = []
-    for resource in ("memory", "io", "cpu"):
-        for line, who in (("some", "at least one of its tasks"), ("full", "all of its tasks at once")):
-            name, field = f"cgroup.psi.{resource}.{line}", f"{resource}_pressure"
-            text = f"share of time in which {who} waited for {resource}, from the totals of its {resource}.pressure"
-            metrics.append(Metric(name, STALL, text, _of_pressure(resource, line, "total"), fields=(field,)))
-            for average in ("avg10", "avg60", "avg300"):
-                text = f"the same over the last {average[3:]} s, as the kernel averages it"
-                read = _of_pressure(resource, line, average)
-                metrics.append(Metric(f"{name}.{average}", AVERAGE, text, read, fields=(field,)))
-    for line, who in (("some", "at least one of its tasks"), ("full", "all of its tasks at once")):
-        text = f"share of time in which {who} waited for memory, not counting while it was at a limit of its own"
-        # With `left` comes the cgroup's memory, where there is a limit.
-        fields = ("memory_pressure", "left", "frozen")
-        read = _of_pressure("memory", line, "total")
-        metrics.append(Metric(f"cgroup.stall.{line}", STALL, text, read, fields=fields, omits=is_limited))
-    return metrics
-
-
-def _cgroup_events() -> list[Metric]:
-    def reader(event: str) -> Callable[[Cgroup], float | None]:
-        return lambda cgroup: dict(cgroup.events).get(event)
-
-    texts = {
-        "low": "times that it was reclaimed from below memory.low",
-        "high": "times that it was throttled at memory.high",
-        "max": "times that it was about to go over memory.max",
-        "oom": "times that it could not get memory at its limit",
-        "oom_kill": "kills in it by the kernel itself",
-    }
-    return [
-        Metric(f"cgroup.events.{event}", COUNT, f"{text} (memory.events)", reader(event), fields=("events",))
-        for event, text in texts.items()
-    ]
 
 
 #: Levels of available memory: of all there is, and of what programs can have at all.
@@ -232,8 +174,8 @@ CANARY = "canary.late"
 #: Computed by the engine from its history: the one metric that no single snapshot can give.
 FORECAST = "forecast.exhausted"
 
-METRICS: dict[str, Metric] = {
-    metric.name: metric
+METRICS = Metrics(
+    (metric.name, metric)
     for metric in [
         _level("mem.total", "memory that the kernel manages (MemTotal)", lambda s: s.memory.total),
         _level("mem.free", "memory that nothing uses (MemFree)", lambda s: s.memory.free),
@@ -254,13 +196,13 @@ METRICS: dict[str, Metric] = {
             LEVEL,
             "memory that is on its way to swap, and free once it is written (Writeback, at most SwapCached)",
             lambda s: min(s.memory.writeback, s.swap.cached),
-            _memory_total,
+            memory_total,
             sudden=True,
         ),
-        _level("swap.total", "swap of all areas (SwapTotal)", lambda s: s.swap.total, _swap_total),
-        _level("swap.free", "free swap (SwapFree); without swap 0 bytes and 0 %", lambda s: s.swap.free, _swap_total),
-        _level("swap.used", "used swap", lambda s: s.swap.total - s.swap.free, _swap_total),
-        _level("swap.effective", "memory that swap can still win, zram at its ratio", effective_swap, _swap_total),
+        _level("swap.total", "swap of all areas (SwapTotal)", lambda s: s.swap.total, swap_total),
+        _level("swap.free", "free swap (SwapFree); without swap 0 bytes and 0 %", lambda s: s.swap.free, swap_total),
+        _level("swap.used", "used swap", lambda s: s.swap.total - s.swap.free, swap_total),
+        _level("swap.effective", "memory that swap can still win, zram at its ratio", effective_swap, swap_total),
         _level("zram.used", "memory that zram devices occupy", lambda s: s.zram.used if s.zram else None),
         _level(
             "zram.stored",
@@ -319,40 +261,5 @@ METRICS: dict[str, Metric] = {
             "such a process as late as can be",
             lambda s: float("inf") if s.canary is None else s.canary,
         ),
-        _of_cgroup("memory", LEVEL, "memory charged to it (memory.current)", "memory", total=_memory_total),
-        _of_cgroup("anon", LEVEL, "its anonymous memory (memory.stat)", "anon", total=_memory_total),
-        _of_cgroup("file", LEVEL, "its page cache, tmpfs included (memory.stat)", "file", total=_memory_total),
-        _of_cgroup("shmem", LEVEL, "its shared memory and tmpfs (memory.stat)", "shmem", total=_memory_total),
-        _of_cgroup("swap", LEVEL, "its memory in swap (memory.swap.current)", "swap", total=_swap_total),
-        _of_cgroup("left", LEVEL, "what is left under its limits; absent without any", "left", total=_memory_total),
-        _of_cgroup(
-            "protection",
-            LEVEL,
-            "what memory.min and memory.low keep for it, as distributed",
-            "protection",
-            total=_memory_total,
-        ),
-        _of_cgroup("growth", TREND, "its growth, memory and swap together", "memory", "swap"),
-        _of_cgroup("scan", FLOW, "bytes of it that reclaim looked at (pgscan)", "scan"),
-        _of_cgroup("refault", FLOW, "evicted bytes of it read again (workingset_refault_*)", "refault"),
-        _of_cgroup(
-            "thrash",
-            PORTION,
-            "share of what reclaim took of it that it wanted back (workingset_refault_* of pgsteal)",
-            "refault",
-            whole=lambda cgroup: cgroup.steal or 0,
-        ),
-        *_cgroup_stalls(),
-        *_cgroup_events(),
-        _of_cgroup("dying", RATIO, "removed cgroups below it that still hold memory (cgroup.stat)", "dying"),
-        _of_cgroup("populated", RATIO, "1 if it or one below it has a process, else 0", "populated"),
-        _of_cgroup("processes", RATIO, "its processes and threads (pids.current)", "processes"),
-        _of_cgroup(
-            "io.cost",
-            COUNT,
-            "what its reads and writes cost its devices, in device time as oomd reckons it (io.stat)",
-            "io_cost",
-        ),
-        _of_cgroup("age", TIME, "seconds since it was made; since the first look if it was there then", "age"),
     ]
-}
+)
