@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import re
 import shutil
 import sys
@@ -71,6 +72,9 @@ def _collect(target: Path, python: Path, site: Path) -> None:
     for distribution in _distributions(_requirements(), site):
         for name in {path.parts[0] for path in distribution.files or ()} - {".."}:
             (shutil.copytree if (site / name).is_dir() else shutil.copy2)(site / name, target / name)
+    for source in target.rglob("*.py"):
+        # Archives round to whole seconds, and what was compiled of another second's source is of no use in the guest.
+        os.utime(source, (0, int(source.stat().st_mtime)))
     run(python, "-m", "compileall", "-q", "-o", "0", "-o", "2", target)
 
 

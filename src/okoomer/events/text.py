@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _codecs import unicode_escape_encode
 from _json import encode_basestring_ascii
 
 from okoomer.events import model
@@ -20,10 +21,11 @@ _UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uf
 
 def harmless(text: str) -> str:
     """Text without anything that could forge a line, colour a terminal or hide itself: what does not print is
-    written as an escape, and so is the backslash, so that no two texts look alike."""
+    written as an escape, and so is the backslash, so that no two texts look alike. The codec is called by itself: to
+    look it up by its name would load a module, perhaps in an emergency."""
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
-    return "".join(c if _plain(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if _plain(c) else unicode_escape_encode(c)[0].decode("ascii") for c in text)
 
 
 def _plain(c: str) -> bool:
