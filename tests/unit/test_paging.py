@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -22,6 +22,8 @@ from okoomer.record import replace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from okoomer.guard.missed import Missed
 
 MIB = 1024**2
 HOLDER = """
@@ -71,6 +73,65 @@ def test_whoever_is_gone_or_another_by_now_is_passed_over(holder: tuple[int, int
     paging.fetch([other, (2**22 - 1, 5)])
     until(lambda: not paging._busy and paging.fetched([other]))
     assert not paging.trouble
+
+
+def test_nothing_is_fetched_beyond_what_there_is_room_for(
+    holder: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    (tmp_path / "meminfo").write_text("MemTotal: 1600 kB\nMemAvailable: 99 kB\n")
+    monkeypatch.setattr("okoomer.guard.paging.touch", lambda pid, *rest: asked.append(pid))
+    (tmp_path / str(holder[0])).symlink_to(f"/proc/{holder[0]}")
+    paging = Paging(str(tmp_path))
+    paging.fetch([holder])
+    until(lambda: paging.fetched([holder]) and not paging._busy)
+    assert not asked
+    (tmp_path / "meminfo").write_text("MemTotal: 1600 kB\nMemAvailable: 100 kB\n")
+    paging.fetch([holder])
+    until(lambda: paging.fetched([holder]) and not paging._busy)
+    assert len(asked) >= 8 and not paging.trouble
+    (tmp_path / "meminfo").unlink()
+    paging.fetch([holder])
+    until(lambda: paging.fetched([holder]) and not paging._busy)
+    assert not paging.trouble
+
+
+def test_who_has_to_stand_still_again_is_fetched_no_longer(
+    holder: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paging, asked = Paging("/proc"), []
+
+    def touched(pid: int, *rest: int) -> None:
+        asked.append(pid)
+        paging.put_out([holder], 0)
+
+    monkeypatch.setattr("okoomer.guard.paging.touch", touched)
+    paging.fetch([holder])
+    until(lambda: not paging._busy)
+    assert len(asked) == 1 and paging.fetched([holder])
+
+
+def test_while_it_is_watched_whoever_misses_something_is_fetched(
+    holder: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = set[int]()
+    looks = list[float]()
+
+    class Misses:
+        due = 0.0
+
+        def look(self, now: float) -> list[tuple[int, int]]:
+            looks.append(now)
+            self.due = now + 0.01
+            return [holder] if len(looks) == 3 else []
+
+    monkeypatch.setattr("okoomer.guard.paging.touch", lambda pid, *rest: asked.add(pid))
+    paging = Paging("/proc", PIECE, cast("Missed", Misses()))
+    paging.watch(600.0)
+    until(lambda: asked == {holder[0]})
+    paging.watch(0.0)
+    until(lambda: not paging._busy)
+    assert len(looks) >= 3
 
 
 def test_advice_goes_to_a_range_of_another_process() -> None:

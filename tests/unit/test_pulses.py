@@ -157,6 +157,9 @@ def test_the_first_of_them_is_used_to_make_room_and_not_the_others() -> None:
         def give_back(self, act: Act) -> None:
             pass
 
+        def leave_off(self) -> None:
+            pass
+
     scene = Scene(steps=PULSE)
     scene.ladder.asking.room = cast("Room", Rooms())
     again(again(scene, 2), 4).until(8)

@@ -8,7 +8,8 @@ import pytest
 
 from okoomer.facts import Memory, Snapshot, Swap, Zram
 from okoomer.guard.act import Act
-from okoomer.guard.room import LITTLE, MOMENT, Room
+from okoomer.guard.missed import LITTLE
+from okoomer.guard.room import AFTERWARDS, AMPLE, MOMENT, Room
 from okoomer.policy.model import Rule
 from tests.unit.stands import LOW, Stand
 
@@ -29,6 +30,7 @@ class Pages:
         self.out: list[int] = []
         self.swept: list[int] = []
         self.back: list[tuple[tuple[int, int], ...]] = []
+        self.watched: list[float] = []
 
     def put_out(self, members: Iterable[tuple[int, int]], wanted: int, cgroup: Callable[[object], str]) -> None:
         assert tuple(members) == KEYS and cgroup(KEYS[0]) == ""
@@ -40,6 +42,9 @@ class Pages:
 
     def fetch(self, members: Iterable[tuple[int, int]]) -> None:
         self.back.append(tuple(members))
+
+    def watch(self, seconds: float) -> None:
+        self.watched.append(seconds)
 
 
 def scene(swap: Swap, zram: Zram | None = None, need: int = 300) -> tuple[Room, Pages, Act]:
@@ -54,20 +59,20 @@ def scene(swap: Swap, zram: Zram | None = None, need: int = 300) -> tuple[Room, 
 DISK = Swap(1000 * MIB, 900 * MIB)
 
 
-def test_what_is_missing_is_put_out_and_does_not_count_as_won() -> None:
+def test_twice_what_is_wanted_is_put_out_and_does_not_count_as_won() -> None:
     room, pages, act = scene(DISK)
     room.make(act, 5.0, 5.0 + MOMENT)
-    assert pages.out == [300 * MIB]
-    act.room += 300 * MIB
+    assert act.wanted == 400 * MIB and pages.out == [(AMPLE * 400 - 100) * MIB]
+    act.room = AMPLE * act.wanted
     room.make(act, 5.0, 7.0)
-    assert act.put_out == 300 * MIB and pages.out == [300 * MIB]
+    assert act.put_out == 700 * MIB and len(pages.out) == 1
     assert act.needed() and act.lacks() == 300 * MIB
 
 
 def test_others_make_room_and_then_it_is_fetched_in_one_go() -> None:
     room, pages, act = scene(DISK)
     room.make(act, 5.0, 6.0)
-    act.room += 700 * MIB
+    act.room += 1000 * MIB
     room.make(act, 5.0, 7.0)
     assert not act.needed()
     room.give_back(act)
@@ -82,6 +87,21 @@ def test_nothing_is_fetched_while_there_is_no_room_for_it() -> None:
     assert pages.back == []
 
 
+def test_meanwhile_and_for_a_while_afterwards_whoever_misses_what_he_has_in_swap_gets_it_back() -> None:
+    room, pages, act = scene(DISK)
+    room.sweep(act)
+    room.make(act, 5.0, 4.9 + MOMENT)
+    assert pages.watched == []
+    room.make(act, 5.0, 6.0)
+    act.room += 1000 * MIB
+    room.make(act, 5.0, 7.0)
+    assert pages.watched == [AFTERWARDS] * 2
+    room.leave_off()
+    act.hold = None
+    room.give_back(act)
+    assert pages.watched[2:] == [0.0, AFTERWARDS] and pages.back == [], "not while somebody ends, but afterwards"
+
+
 def test_for_a_moment_nothing_is_written() -> None:
     room, pages, act = scene(DISK)
     room.make(act, 5.0, 4.99 + MOMENT)
@@ -91,12 +111,12 @@ def test_for_a_moment_nothing_is_written() -> None:
 @pytest.mark.parametrize(
     ("swap", "zram", "most"),
     [
-        (DISK, None, 300),
+        (DISK, None, 700),
         (Swap(1000 * MIB, 200 * MIB), None, 50),  # nobody is to end for want of the last of it
         (Swap(1000 * MIB, 100 * MIB), None, 0),
         (Swap(0, 0), None, 0),
-        # Of 900 MiB that are free on it two thirds can be won.
-        (Swap(1000 * MIB, 900 * MIB, 1000 * MIB, 900 * MIB), Zram(1000 * MIB, 3000 * MIB, 1000 * MIB), 300),
+        # Of 900 MiB that are free on it two thirds can be won, and some stay free.
+        (Swap(1000 * MIB, 900 * MIB, 1000 * MIB, 900 * MIB), Zram(1000 * MIB, 3000 * MIB, 1000 * MIB), 448),
         # What does not compress is not worth it.
         (Swap(1000 * MIB, 900 * MIB, 1000 * MIB, 900 * MIB), Zram(1000 * MIB, 9000 * MIB, 9000 * MIB), 0),
     ],
@@ -104,7 +124,7 @@ def test_for_a_moment_nothing_is_written() -> None:
 def test_no_more_than_swap_can_hold(swap: Swap, zram: Zram | None, most: int) -> None:
     room, pages, act = scene(swap, zram)
     room.make(act, 5.0, 7.0)
-    assert pages.out == ([most * MIB] if most else [])
+    assert [wanted // MIB for wanted in pages.out] == ([most] if most else [])
 
 
 @pytest.mark.parametrize(("swap", "swept"), [(DISK, [300 * MIB]), (Swap(0, 0), []), (Swap(1000 * MIB, MIB), [])])
@@ -114,6 +134,8 @@ def test_a_moment_is_used_to_put_out_what_nobody_uses(swap: Swap, swept: list[in
     assert pages.swept == swept and pages.out == []
     room.sweep(act)
     assert pages.swept == swept  # once
+    room.give_back(act)
+    assert pages.watched == []
 
 
 def test_where_there_is_as_good_as_enough_nothing_is_put_out() -> None:
@@ -129,4 +151,4 @@ def test_another_act_begins_anew() -> None:
     another = Act(0, Rule("low", LOW, ""), "hog", [], 0, 100 * MIB, need=LITTLE)
     another.hold = act.hold
     room.make(another, 5.0, 7.0)
-    assert another.put_out == 0 and pages.out == [300 * MIB, LITTLE]
+    assert another.put_out == 0 and pages.out == [700 * MIB, AMPLE * another.wanted - another.room]

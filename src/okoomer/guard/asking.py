@@ -197,7 +197,7 @@ class Asking:
     def resume(self, act: Act, why: str, now: float) -> None:
         """Lets the unit run again, if it stands still, and as fast as it can, if it is slowed down."""
         self.ease(act, why, now)
-        if act.hold and self.room:
+        if self.room:
             self.room.give_back(act)
         if act.hold and self.holds:
             hold, act.hold = act.hold, None
@@ -206,6 +206,8 @@ class Asking:
     def release(self, act: Act, reached: Iterable[int], now: float) -> None:
         """Lets those run again, whoever has stopped them, who have been asked to end."""
         self.ease(act, "it ends" if act.gone_after is None else "it has ended", now)
+        if self.room:
+            self.room.leave_off()
         if self.holds:
             self.holds.let_end(reached)
             if act.hold:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from okoomer.facts import Snapshot
+    from okoomer.guard.missed import Missed
 
     Key = tuple[int, int]
 
@@ -41,8 +42,10 @@ GIVEN_UP = 4 << 20
 #: Bytes that the kernel is asked for at once, of whoever has not used them, and that may be on their way then. It may
 #: be wrong about what is used soon, and whoever has to read that again is to find a disk that is not busy.
 PIECE = 1 << 20
-#: Bytes of a process that are fetched at most, and for how long.
-BACK, BACK_SECONDS = 1 << 30, 3.0
+#: The share of memory that has to stay available while something is fetched, and seconds for one process at most.
+LEFT, BACK_SECONDS = 1 / 16, 60.0
+#: Seconds between two looks at who is to be fetched while it is watched who misses something.
+PAUSE = 0.1
 #: Bytes of a range that are asked for by one call; of one that reserves much more than it has, a share of it.
 CHUNK, PART, HUGE = 1 << 20, 512, 1 << 30
 #: Errors of one range.
@@ -64,11 +67,14 @@ class Paging:
     Args:
         proc: Where /proc is.
         ahead: Bytes that may be on their way to a disk before the next are sent after them.
+        missed: Knows who misses what he has in swap, for those who watch.
     """
 
-    def __init__(self, proc: str, ahead: int = PENDING) -> None:
+    def __init__(self, proc: str, ahead: int = PENDING, missed: Missed | None = None) -> None:
         self._proc = proc
         self._ahead = ahead
+        self._missed = missed
+        self._watched = float("-inf")
         self._busy: set[str] = set()
         #: Where the next go begins, by process: what lies before has been put out.
         self._at: dict[Key, int] = {}
@@ -87,6 +93,7 @@ class Paging:
             cgroup: Tells where a process belongs.
         """
         keys = [(key, cgroup(key)) for key in members]
+        self._fetching.difference_update(key for key, _ in keys)
         self._begin("okoomer-out", lambda: self._put_out(keys, min(wanted, AT_ONCE)))
 
     def sweep(self, wanted: int) -> None:
@@ -101,6 +108,12 @@ class Paging:
             self._wanted.append(key)
             self._fetching.add(key)
         self._begin("okoomer-back", self._fetch)
+
+    def watch(self, seconds: float) -> None:
+        """For so long from now on whoever misses what he has in swap is fetched, too, as long as there is room."""
+        self._watched = monotonic() + seconds
+        if seconds > 0:
+            self._begin("okoomer-back", self._fetch)
 
     def fetched(self, members: Iterable[Key]) -> bool:
         """Whether all of these are there, as far as they ever will be."""
@@ -194,18 +207,34 @@ class Paging:
             os.close(directory)
 
     def _fetch(self) -> None:
-        while self._wanted:
-            key = self._wanted.pop(0)
-            until, wanted = monotonic() + BACK_SECONDS, BACK
-            for pidfd, start, length in self._ranges(key, 0):
-                if wanted <= 0 or monotonic() >= until:
-                    break
-                # All of a piece is asked for at once, which a disk does in one go; then it is waited for.
-                if not self._advise(pidfd, start, length, MADV_WILLNEED):
-                    break
-                touch(key[0], start, length, PAGE)
-                wanted -= length
-            self._fetching.discard(key)
+        while self._wanted or (self._missed and monotonic() < self._watched):
+            if self._wanted:
+                key = self._wanted.pop(0)
+                self._bring(key)
+                self._fetching.discard(key)
+            elif self._missed and monotonic() >= self._missed.due:
+                self.fetch(self._missed.look(monotonic()))
+            else:
+                sleep(PAUSE)
+
+    def _bring(self, key: Key) -> None:
+        until = monotonic() + BACK_SECONDS
+        for pidfd, start, length in self._ranges(key, 0):
+            if key not in self._fetching or monotonic() >= until or not self._fits():
+                break
+            # All of a piece is asked for at once, which a disk does in one go; then it is waited for.
+            if not self._advise(pidfd, start, length, MADV_WILLNEED):
+                break
+            touch(key[0], start, length, PAGE)
+
+    def _fits(self) -> bool:
+        """Whether there is room for more."""
+        try:
+            text = read(f"{self._proc}/meminfo")
+            total, left = number_after(text, b"MemTotal:"), number_after(text, b"\nMemAvailable:")
+        except (OSError, ValueError, IndexError):
+            return False
+        return total is None or left is None or left >= LEFT * total
 
     def _ranges(self, key: Key, begin: int) -> Iterator[tuple[int, int, int]]:
         """Pieces of a process's own memory from an address on: a descriptor of the process, address and length."""

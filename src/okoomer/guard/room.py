@@ -3,6 +3,7 @@ and as swap can hold. That is no memory come back: the unit will want it when it
 
 from __future__ import annotations
 
+from okoomer.guard.missed import LITTLE, Missed
 from okoomer.guard.paging import PIECE, Paging, spare_swap
 
 TYPE_CHECKING = False
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 #: Seconds that a unit stands still before it is put into swap: whom memory comes back for runs again from memory.
 MOMENT = 1.0
-#: Bytes that are not worth a go, and that are not worth to be fetched.
-LITTLE = 4 << 20
+#: So many times as much as is wanted is to be available: who could not get on for long takes a lot as soon as he can.
+AMPLE = 2
+#: Seconds for which those who go on are fetched from swap after somebody has made room for them.
+AFTERWARDS = 30.0
 
 
 class Room:
@@ -27,19 +30,24 @@ class Room:
     """
 
     def __init__(self, proc: str, latest: Callable[[], Snapshot]) -> None:
-        self._paging = Paging(proc, ahead=PIECE)
+        self._paging = Paging(proc, PIECE, Missed(proc))
         self._latest = latest
         self._act: Act | None = None
+        #: It stands still for longer than a moment.
+        self._long = False
         self._before = 0
 
     def make(self, act: Act, since: float, now: float) -> None:
-        """Goes on putting the unit of an act, which stands still since then, into swap."""
+        """Goes on putting the unit of an act, which stands still since then, into swap, and fetches whoever misses what
+        he has there."""
         if now - since < MOMENT or act.hold is None:
             return
+        self._paging.watch(AFTERWARDS)
         if self._act is not act:
             self._act, self._before = act, self._paging.written
+        self._long = True
         act.put_out = self._paging.written - self._before
-        missing = min(act.wanted - act.room, spare_swap(self._latest()))
+        missing = min(AMPLE * act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
             place = act.place
             self._paging.put_out(act.hold.members, missing, lambda key: place)
@@ -50,12 +58,18 @@ class Room:
         asked for, and takes of everybody."""
         if self._act is act:
             return
-        self._act, self._before = act, self._paging.written
+        self._act, self._long, self._before = act, False, self._paging.written
         missing = min(act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
             self._paging.sweep(missing)
 
+    def leave_off(self) -> None:
+        """Somebody is told to end: until he has nobody is looked at, since whoever reads of him keeps his memory."""
+        self._paging.watch(0.0)
+
     def give_back(self, act: Act) -> None:
-        """The unit runs again: it is fetched from swap in one go, if there is room for it."""
+        """An act is over. If its unit runs again it is fetched from swap in one go, as far as there is room for it."""
         if act.hold is not None and act.put_out >= LITTLE and act.lacks() <= 0:
             self._paging.fetch(act.hold.members)
+        if self._act is act and self._long:
+            self._paging.watch(AFTERWARDS)
