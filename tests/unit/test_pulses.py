@@ -11,7 +11,7 @@ import pytest
 from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Resumed, Stuck
 from okoomer.facts import Process
 from okoomer.guard.act import Act
-from okoomer.guard.pulses import ASIDE, CLOSELY, LEAST, LONGEST, MEMORY, MOST, PATIENCE, Pulses, repeat
+from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MEMORY, MOST, PATIENCE, Pulses, repeat
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
@@ -129,6 +129,11 @@ def test_what_is_remembered_is_bounded_and_the_oldest_is_forgotten_first() -> No
     for pid in range(MOST + 1):
         pulses.note(act(pid), True, 0, pid / 100)
     assert not pulses.spent(act(0), 1, 1.0) and pulses.spent(act(1), 1, 1.0) and pulses.spent(act(MOST), 1, 1.0)
+    crowd = act(7)
+    crowd.beside = [Process(pid, 1, "x", 1.0) for pid in range(1000, 1000 + 2 * MOST)]
+    pulses.note(crowd, True, 0, 1.0)
+    assert len(pulses._past) == MOST and pulses.spent(act(1000 + FEW - 1), 1, 1.0)
+    assert pulses.spent(act(7), 2, 1.0) and not pulses.spent(act(1000 + FEW), 1, 1.0)
 
 
 def test_a_cgroup_is_known_by_its_inode() -> None:
@@ -181,6 +186,19 @@ def test_others_stand_still_with_it_but_only_for_a_moment() -> None:
     assert [event.pids for event in scene.told(Question)] == [(7,)]
     scene.until(90)
     assert scene.world.bodies[7].signals and not scene.world.bodies[8].signals
+
+
+def test_who_has_stood_still_with_another_has_been_paused_as_often() -> None:
+    scene = Scene(Body(7, on_term=NEVER), Body(8, on_term=NEVER), steps=PULSE)
+    first, second = scene.processes
+    scene.until(70)
+    rule = scene.ladder.policy.rules[1]
+    for now, chosen, beside in ((70.0, first, [second]), (72.0, second, [first]), (74.0, second, [])):
+        assert scene.until(now).done
+        scene.ladder.begin(Act(1, rule, "a", [chosen], FREED, BEFORE, need=NEED, beside=beside), now)
+    scene.until(75.5)
+    assert [event.pids for event in scene.told(Paused)][-3:] == [(7, 8), (8, 7), (8,)]
+    assert [event.pids for event in scene.told(Question)] == [(8,)]
 
 
 # --- what waits for it ------------------------------------------------------------------------------------------

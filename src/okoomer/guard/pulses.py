@@ -26,8 +26,8 @@ PATIENCE, LONGEST = 4.0, 10.0
 CLOSELY = 0.05
 #: Bytes by which a unit has grown at least if it is to blame once more.
 LEAST = 4 << 20
-#: So many units are remembered; the one that was paused longest ago is forgotten first.
-MOST = 64
+#: So many units are remembered, and of those who are paused with one; who was paused longest ago is forgotten first.
+MOST, FEW = 64, 16
 
 
 class Pulses:
@@ -76,9 +76,11 @@ class Pulses:
             return
         self._first = self._first if now - self._last < MEMORY else now
         self._last, self._act, self._held = now, act, held
-        times = self._past.pop(_key(act), [])
-        self._past[_key(act)] = [*times, now]
-        if len(self._past) > MOST:
+        # Who stands still with it because he would fill what it leaves has been paused as often.
+        others = [(act.rule.name, other.pid, other.started) for other in act.beside[:FEW]]
+        for key in (*others, _key(act)):
+            self._past[key] = [*self._past.pop(key, []), now]
+        while len(self._past) > MOST:
             del self._past[next(iter(self._past))]
 
     def latest(self, index: int, now: float) -> tuple[Act, int] | None:
