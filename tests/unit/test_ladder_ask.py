@@ -10,7 +10,7 @@ from okoomer.events import model
 from okoomer.events.model import Closed, Paused, Question, Recovered, Resumed
 from okoomer.guard.asking import KEPT
 from okoomer.guard.question import BAD, DENIED, LEAST_CEILING, NONE, OK, QUANTUM, REFUSED, ceiling
-from okoomer.policy.engine import QUIET
+from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.model import Step
 from tests.unit.bodies import Body
 from tests.unit.stands import ASK, BEFORE, FREED, LADDER, NEED, USER, Scene
@@ -75,6 +75,23 @@ def test_who_is_paused_goes_on_when_memory_is_back(at: float) -> None:
     assert scene.told(Closed) == ([Closed(1, model.OVER)] if at > 1 else [])
     assert [type(event) for event in scene.events[-2:]] == [Resumed, Recovered]
     assert scene.sent() == [] and scene.holds.ends == ["resumed"]
+
+
+def test_a_pause_is_over_as_soon_as_all_is_well_and_no_sooner() -> None:
+    scene = Scene(steps=(Step("pause", 30.0), *LADDER[2:])).until(3)
+    scene.states, scene.available = [QUIET, FIRED], BEFORE + NEED
+    assert not scene.until(4).done, "its rule still holds"
+    scene.states, scene.available = [QUIET, QUIET], BEFORE + NEED - 1
+    assert not scene.until(5).done, "what it holds is needed"
+    scene.available = BEFORE + NEED
+    assert scene.until(5.1).done and scene.sent() == []
+    assert scene.told(Resumed)[0].seconds == pytest.approx(5.01)
+
+
+def test_who_is_in_the_way_of_others_when_a_long_pause_is_over_has_to_end() -> None:
+    scene = Scene(steps=(Step("pause", 30.0), *LADDER[2:])).until(29)
+    scene.states = [QUIET, QUIET]
+    assert scene.until(40).sent() == [(30.0, SIGTERM)]
 
 
 def test_who_is_paused_stays_so_while_what_it_holds_is_needed_though_its_rule_is_quiet_by_the_pause() -> None:

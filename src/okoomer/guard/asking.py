@@ -128,7 +128,7 @@ class Asking:
         """Whether a step that holds a unit up is over before its time, since all is well again."""
         if act.asked_to_end or act.needed() or act.holds(verdict):
             return False
-        if self.questions.open:
+        if self.questions.open or (act.hold is not None and not act.pulse):
             return act.target is None
         # A cgroup's own readings say little of it as long as it is at the limit that slows it down.
         return act.slow is not None and act.hold is None and not (act.target and act.slow.presses())
