@@ -60,6 +60,17 @@ def test_where_nothing_follows_the_unit_is_left_to_other_rules_for_a_while() -> 
     assert not scene.ladder.asking.pulses.patient(4.0), "and they need not wait any more"
 
 
+def test_where_a_long_pause_is_the_last_step_nobody_ends_by_it_and_it_comes_again() -> None:
+    scene = again(again(Scene(steps=(*PULSE[:1], Step("pause", 30.0))), 2), 4)
+    scene.states = [QUIET, QUIET]  # it stands still, so nothing shows what it did
+    assert not scene.until(33.9).done
+    assert scene.until(34).done and scene.sent() == [] and scene.kept() == frozenset()
+    assert scene.told(Resumed)[-1].seconds == pytest.approx(30) and not scene.told(Recovered)
+    assert not again(scene, 35).until(50).done
+    scene.available = BEFORE + NEED
+    assert scene.until(50.1).done and scene.told(Recovered) == [Recovered("low", asked=False)]
+
+
 def test_after_a_minute_it_is_forgotten() -> None:
     scene = again(again(Scene(steps=PULSE), 2), MEMORY).until(MEMORY + 1.5)
     assert scene.done and not scene.told(Question)

@@ -50,6 +50,8 @@ LADDER = RULE + 'steps = ["pause 10s", "ask 20s", "term 5s", "kill"]\n'
         ("'pause times', 'kill'", 17, "times", "not a quantity"),
         ("'ask 2s 4 times', 'kill'", 20, "times", "expected ask and a duration"),
         ("'pause 2s 4 times', 'pause 1s 2 times', 'kill'", 31, "pause 1s 2 times", "a second pause of so many times"),
+        ("'pause 30s', 'pause 2s 4 times'", 11, "pause 30s", "a pause that nothing follows"),
+        ("'pause 2s 4 times', 'ask 20s'", 31, "ask 20s", "a question whose answer ends nobody"),
         ("'pause 2s 4 times', 'oom'", 11, "pause 2s 4 times", "pause before oom"),
     ],
 )
@@ -68,6 +70,8 @@ def test_what_is_no_question_or_pause_is_refused_at_its_place(steps: str, column
         ("family", "'pause 1500ms 4 times', 'pause 1s', 'ask 20s', 'kill'"),
         ("cgroup", "'pause   2s 1 times', 'kill'"),
         ("family", "'warn', 'pause 2s 4 times'"),  # what follows is left to other rules
+        ("family", "'pause 2s 4 times', 'pause 30s'"),
+        ("family", "'pause 2s 4 times', 'warn', 'pause 30s', 'pause 1min'"),
         ("process", "'ask 20s', 'kill'"),
         ("group", "'ask 1min', 'term 5s', 'oom'"),
         ("auto", "'ask 20s', 'oom'"),

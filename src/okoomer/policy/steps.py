@@ -67,7 +67,9 @@ def steps(value: Value) -> tuple[Step, ...]:
             raise text.error("turns in a rule that ends somebody", "a rule of its own, with no other step than warn")
         if step.times and any(other.times for other in found[:number]):
             raise text.error("a second pause of so many times", "one in a rule")
-        if step.kind in _BEFORE_AN_END and not step.times and not any(later.kind in _ENDS for later in found[number:]):
+        # Who has had his moments may stand still for longer without being ended for it.
+        ends_nobody = step.times or (step.kind == "pause" and any(other.times for other in found[:number]))
+        if step.kind in _BEFORE_AN_END and not ends_nobody and not any(later.kind in _ENDS for later in found[number:]):
             raise text.error(_BEFORE_AN_END[step.kind], f"one of {', '.join(_ENDS)} after it")
     return found
 
