@@ -143,7 +143,7 @@ def test_a_cgroup_is_known_by_its_inode() -> None:
     assert pulses.unable.groups(1.0) == {6}
 
 
-def test_the_first_of_them_is_used_to_make_room_and_not_the_others() -> None:
+def test_others_make_room_in_the_first_of_them_and_the_unit_itself_in_all_that_follow() -> None:
     class Rooms:
         swept: ClassVar[list[float]] = []
         made: ClassVar[list[float]] = []
@@ -162,7 +162,8 @@ def test_the_first_of_them_is_used_to_make_room_and_not_the_others() -> None:
     again(again(scene, 2), 4).until(8)
     assert scene.told(Question)
     assert Rooms.swept and all(at < 2 for at in Rooms.swept)
-    assert Rooms.made and all(at > 4 for at in Rooms.made)
+    assert [at for at in Rooms.made if at < 4] and all(at > 2 for at in Rooms.made)
+    assert [at for at in Rooms.made if at > 4]
 
 
 def test_others_stand_still_with_it_but_only_for_a_moment() -> None:

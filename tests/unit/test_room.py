@@ -9,7 +9,8 @@ import pytest
 from okoomer.facts import Memory, Snapshot, Swap, Zram
 from okoomer.guard.act import Act
 from okoomer.guard.room import LITTLE, MOMENT, Room
-from okoomer.policy.model import Rule
+from okoomer.policy.model import Rule, Step
+from okoomer.record import replace
 from tests.unit.stands import LOW, Stand
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Pages:
 
     def __init__(self) -> None:
         self.written = 1000
+        self.halted = 0
         self.out: list[int] = []
         self.swept: list[int] = []
         self.back: list[tuple[tuple[int, int], ...]] = []
@@ -35,8 +37,11 @@ class Pages:
         self.out.append(wanted)
         self.written += wanted
 
-    def sweep(self, wanted: int) -> None:
-        self.swept.append(wanted)
+    def sweep(self, target: int) -> None:
+        self.swept.append(target)
+
+    def halt(self) -> None:
+        self.halted += 1
 
     def fetch(self, members: Iterable[tuple[int, int]]) -> None:
         self.back.append(tuple(members))
@@ -79,13 +84,16 @@ def test_nothing_is_fetched_while_there_is_no_room_for_it() -> None:
     room.make(act, 5.0, 6.0)
     room.make(act, 5.0, 7.0)
     room.give_back(act)
-    assert pages.back == []
+    assert pages.back == [] and pages.halted == 1
 
 
-def test_for_a_moment_nothing_is_written() -> None:
+def test_for_a_moment_nothing_is_written_but_of_who_has_had_his_moment() -> None:
     room, pages, act = scene(DISK)
     room.make(act, 5.0, 4.99 + MOMENT)
     assert pages.out == []
+    act.rule = replace(act.rule, steps=(Step("pause", 1.5, times=3),))
+    room.make(act, 5.0, 5.0)
+    assert pages.out == [300 * MIB]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +115,10 @@ def test_no_more_than_swap_can_hold(swap: Swap, zram: Zram | None, most: int) ->
     assert pages.out == ([most * MIB] if most else [])
 
 
-@pytest.mark.parametrize(("swap", "swept"), [(DISK, [300 * MIB]), (Swap(0, 0), []), (Swap(1000 * MIB, MIB), [])])
+@pytest.mark.parametrize(
+    ("swap", "swept"),
+    [(DISK, [400 * MIB]), (Swap(1000 * MIB, 200 * MIB), [150 * MIB]), (Swap(0, 0), []), (Swap(1000 * MIB, MIB), [])],
+)
 def test_a_moment_is_used_to_put_out_what_nobody_uses(swap: Swap, swept: list[int]) -> None:
     room, pages, act = scene(swap)
     room.sweep(act)

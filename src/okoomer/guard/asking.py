@@ -185,10 +185,10 @@ class Asking:
             self._pass_over(act, self.unslowed, now + UNSLOWED)
             act.deadline = min(act.deadline, now)
         if act.hold and self.room and not (act.hold.over or act.asked_to_end):
-            if not act.pulse:
-                self.room.make(act, act.hold.since, now)
-            elif act.first:
+            if act.pulse and act.first:
                 self.room.sweep(act)
+            else:
+                self.room.make(act, act.hold.since, now)
         if act.hold and act.hold.over:
             act.hold = None
             if self.questions.open:

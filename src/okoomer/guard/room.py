@@ -33,8 +33,10 @@ class Room:
         self._before = 0
 
     def make(self, act: Act, since: float, now: float) -> None:
-        """Goes on putting the unit of an act, which stands still since then, into swap."""
-        if now - since < MOMENT or act.hold is None:
+        """Goes on putting the unit of an act, which stands still since then, into swap; at once if it has filled the
+        room of an earlier moment: let run again without more, it would begin where the kernel looks for room, and that
+        takes of everybody."""
+        if act.hold is None or (now - since < MOMENT and not act.rule.tentative):
             return
         if self._act is not act:
             self._act, self._before = act, self._paging.written
@@ -53,9 +55,10 @@ class Room:
         self._act, self._before = act, self._paging.written
         missing = min(act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
-            self._paging.sweep(missing)
+            self._paging.sweep(act.room + missing)
 
     def give_back(self, act: Act) -> None:
         """The unit runs again: it is fetched from swap in one go, if there is room for it."""
+        self._paging.halt()
         if act.hold is not None and act.put_out >= LITTLE and act.lacks() <= 0:
             self._paging.fetch(act.hold.members)
