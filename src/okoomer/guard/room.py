@@ -1,5 +1,6 @@
-"""Room for everybody else while somebody is asked about a unit: what it holds is put into swap, as much as is missing
-and as swap can hold. That is no memory come back: the unit will want it when it runs again."""
+"""Room for everybody else while somebody is asked about a unit, or paused for a moment once more: what it holds is put
+into swap, as much as is missing and as swap can hold. That is no memory come back: the unit will want it when it runs
+again."""
 
 from __future__ import annotations
 
