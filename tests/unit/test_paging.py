@@ -13,7 +13,7 @@ import pytest
 
 from okoomer.facts import Process
 from okoomer.guard.jobs import by_job, each, key_of
-from okoomer.guard.paging import PIECE, Paging
+from okoomer.guard.paging import ASKED, PIECE, Paging
 from okoomer.kernel.process import private, resident, ticks, worked
 from okoomer.kernel.syscalls import MADV_PAGEOUT, process_madvise, touch
 from okoomer.policy.jobs import Family, Job
@@ -168,18 +168,151 @@ def test_a_process_belongs_to_the_job_above_it() -> None:
     assert [job.size for job in each(seen, lambda job: replace(job, size=7))[0].jobs] == [7, 7]
 
 
-def test_the_kernel_is_asked_for_what_nobody_uses_in_small_pieces_until_there_is_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def meminfo(**kib: int) -> str:
+    return "".join(f"{name}: {size} kB\n" for name, size in {"MemTotal": 1 << 20, **kib}.items())
+
+
+@pytest.mark.parametrize(
+    ("now", "pieces"),
+    [
+        ({"MemAvailable": 99 << 10}, 5),
+        ({"MemAvailable": 100 << 10}, 2),
+        ({"MemAvailable": 99 << 10, "SwapFree": 98 << 10, "Writeback": 2 << 10}, 2),
+        ({"MemAvailable": 99 << 10, "SwapFree": 98 << 10}, 5),
+        ({"MemAvailable": 99 << 10, "Writeback": 20 << 10}, 5),
+    ],
+    ids=[
+        "room can be had",
+        "there is enough",
+        "it waits for a disk",
+        "it goes to a fast one, or to zram",
+        "others write",
+    ],
+)
+def test_the_kernel_is_asked_for_what_nobody_uses_in_small_pieces_as_long_as_that_makes_nobody_wait(
+    now: dict[str, int], pieces: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = tmp_path / "memory.reclaim"
-    asked.write_bytes(b"")
+    begin = {"SwapFree": 100 << 10, "Writeback": 0, "MemAvailable": 60 << 10}
+    asked: list[bytes] = []
+
+    def write(fd: int, text: bytes) -> int:
+        asked.append(text)
+        if len(asked) == 5:
+            raise OSError(11, "no more")
+        (tmp_path / "meminfo").write_text(meminfo(**begin | now if len(asked) >= 2 else begin))
+        return len(text)
+
+    (tmp_path / "meminfo").write_text(meminfo(**begin))
+    (tmp_path / "memory.reclaim").write_bytes(b"")
+    monkeypatch.setattr("okoomer.guard.paging.SECONDS", 60.0)
     monkeypatch.setattr("okoomer.guard.paging.mount", lambda proc: str(tmp_path))
-    monkeypatch.setattr("okoomer.guard.paging.os.open", lambda path, flags: os.open(path, flags | os.O_APPEND))
-    paging = Paging("/proc")
-    paging.sweep(3 * PIECE)
+    monkeypatch.setattr("okoomer.guard.paging.set_name", lambda name: None)  # writes, too
+    monkeypatch.setattr("okoomer.guard.paging.os.write", write)
+    paging = Paging(str(tmp_path), ahead=PIECE)
+    paging.sweep(100 * MIB)
     until(lambda: not paging._busy)
-    assert asked.read_bytes() == b"%d" % PIECE * 3
-    asked.unlink()
-    paging.sweep(PIECE)  # an older kernel
+    assert asked == [b"%d" % ASKED] * pieces
+    (tmp_path / "memory.reclaim").unlink()
+    paging.sweep(100 * MIB)  # an older kernel
     until(lambda: not paging._busy)
-    assert not paging.trouble and not asked.exists()
+    assert not paging.trouble and len(asked) == pieces
+
+
+class Kernel:
+    """What a process's memory becomes by advice: of each MiB what is in memory."""
+
+    def __init__(self, proc: Path, pages: dict[int, int]) -> None:
+        self.proc = proc
+        self.there = dict(pages)
+        self.touched: list[tuple[int, int]] = []
+        self.advised: list[tuple[int, int]] = []
+        self.given_up: list[bytes] = []
+        self.after: dict[int, Callable[[], object]] = {}
+        self.says()
+
+    def says(self, cached: int = 1 << 20, swap_free: int = 900 << 10, writeback: int = 0) -> None:
+        text = meminfo(SwapCached=cached, Writeback=writeback, SwapTotal=1000 << 10, SwapFree=swap_free)
+        (self.proc / "meminfo").write_text(text)
+
+    def resident(self, proc: str, pid: int) -> int:
+        return sum(self.there.values())
+
+    def advise(self, pidfd: int, start: int, length: int, advice: int) -> None:
+        assert advice == MADV_PAGEOUT
+        self.advised.append((start, length))
+        for at in self.there:
+            if start <= at < start + length:
+                self.there[at] = 0
+        self.after.get(start, list)()
+
+    def touch(self, pid: int, start: int, length: int, page: int) -> bool:
+        self.touched.append((start, length))
+        return True
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """Of one process, which has reserved 4 GiB and filled the first eight MiB of them."""
+    made = Kernel(tmp_path, {at * MIB: MIB for at in range(16, 24)})
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/maps").write_text(f"{16 * MIB:x}-{4112 * MIB:x} rw-p 00000000 00:00 0\n")
+    for name, to in {
+        "resident": made.resident, "process_madvise": made.advise, "touch": made.touch, "lives": lambda *of: True,
+        "os.pidfd_open": lambda pid: os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), "mount": str,
+        "control.enter": lambda *of: os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC),
+        "control.put": lambda directory, name, text: made.given_up.append(text),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(f"okoomer.guard.paging.{name}", to)
+    return made
+
+
+def put_out(kernel: Kernel, wanted: int, ahead: int = PIECE) -> Paging:
+    paging = Paging(str(kernel.proc), ahead)
+    paging.put_out([(7, 70)], wanted, lambda key: "/a")
+    until(lambda: not paging._busy)
+    assert not paging.trouble
+    return paging
+
+
+def test_what_was_written_leaves_memory_too_and_nothing_else_is_asked_for(kernel: Kernel) -> None:
+    assert put_out(kernel, 3 * MIB).written == 3 * MIB
+    pieces = [(at * MIB, MIB) for at in (16, 17, 18)]
+    assert kernel.touched == pieces and all(kernel.advised.count(piece) == 2 for piece in pieces)
+    assert not kernel.given_up
+
+
+def test_what_is_empty_is_passed_over_in_longer_strides_and_what_is_not_goes_out_by_the_mib(kernel: Kernel) -> None:
+    assert put_out(kernel, 64 * MIB).written == 8 * MIB
+    strides = [length // MIB for at, length in kernel.advised if (at, length) not in kernel.touched]
+    assert strides[:5] == [1, 2, 4, 8, 8] and len(strides) < 4096 // 8 + 5
+    assert kernel.touched == [(at * MIB, MIB) for at in range(16, 24)]
+
+
+def test_what_has_left_memory_already_is_not_read_again(kernel: Kernel) -> None:
+    kernel.says(cached=0)  # as on zram
+    assert put_out(kernel, 3 * MIB).written == 3 * MIB and not kernel.touched
+
+
+def test_where_swap_is_more_than_half_full_reading_would_free_it_so_the_cgroup_is_told(kernel: Kernel) -> None:
+    kernel.says(swap_free=400 << 10)
+    put_out(kernel, 5 * MIB)
+    assert not kernel.touched and kernel.given_up == [b"%d" % (4 * MIB)]
+
+
+def test_what_the_disk_has_not_taken_yet_is_not_read_again(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("okoomer.guard.paging.SECONDS", 0.3)
+    kernel.says(writeback=4 << 10)
+    paging = put_out(kernel, 3 * MIB)
+    assert paging.written and not kernel.touched
+
+
+def test_nothing_more_is_put_out_of_who_runs_again(kernel: Kernel) -> None:
+    paging = Paging(str(kernel.proc), PIECE)
+    kernel.after = {17 * MIB: paging.halt}
+    paging.put_out([(7, 70)], 64 * MIB)
+    until(lambda: not paging._busy)
+    assert paging.written == 2 * MIB
+    kernel.after = {}
+    paging.put_out([(7, 70)], MIB)
+    until(lambda: not paging._busy)
+    assert paging.written == 3 * MIB

@@ -11,6 +11,7 @@ import pytest
 from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Resumed, Stuck
 from okoomer.facts import Process
 from okoomer.guard.act import Act
+from okoomer.guard.asking import GLANCE, LONGER, weighed
 from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MEMORY, MOST, PATIENCE, Pulses, repeat
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
@@ -159,7 +160,7 @@ def test_a_cgroup_is_known_by_its_inode() -> None:
     assert pulses.unable.groups(1.0) == {6}
 
 
-def test_the_first_of_them_is_used_to_make_room_and_not_the_others() -> None:
+def test_others_make_room_in_the_first_of_them_and_the_unit_itself_in_all_that_follow() -> None:
     class Rooms:
         swept: ClassVar[list[float]] = []
         made: ClassVar[list[float]] = []
@@ -181,7 +182,8 @@ def test_the_first_of_them_is_used_to_make_room_and_not_the_others() -> None:
     again(again(scene, 2), 4).until(8)
     assert scene.told(Question)
     assert Rooms.swept and all(at < 2 for at in Rooms.swept)
-    assert Rooms.made and all(at > 4 for at in Rooms.made)
+    assert [at for at in Rooms.made if at < 4] and all(at > 2 for at in Rooms.made)
+    assert [at for at in Rooms.made if at > 4]
 
 
 def test_others_stand_still_with_it_but_only_for_a_moment() -> None:
@@ -327,3 +329,56 @@ def test_while_somebody_may_have_to_be_paused_once_more_it_is_looked_at_often() 
     assert pulses.wait(1.0) == float("inf")
     pulses.note(Act(0, rule, "x", [Process(9, 1, "x", 1.0)], 0, 0), True, 0, 1.0)
     assert pulses.wait(1.0 + PATIENCE - 0.1) == CLOSELY and pulses.wait(1.0 + PATIENCE) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("available", "grown", "now", "comes"),
+    [
+        (BEFORE - 1, LEAST, 2.0, True),
+        (BEFORE - 1, LEAST - 1, 2.0, False),
+        (BEFORE, LEAST, 2.0, False),
+        (BEFORE - 1, LEAST, 1.6, False),
+        (BEFORE - 1, LEAST, PATIENCE, False),
+    ],
+    ids=["it takes what little there is", "it does not grow", "there is room", "it has hardly run", "long ago"],
+)
+def test_who_takes_the_last_of_it_is_paused_once_more_before_the_rule_can_tell(
+    available: int, grown: int, now: float, comes: bool
+) -> None:
+    held = [100 << 20]
+    scene = Scene(Body(7, leaves=NEVER), steps=(Step("pause", 1.5, times=3), *LADDER))
+    ladder = scene.until(1.6).ladder
+    rule = replace(ladder.policy.rules[1], rest=0.2)
+    ladder.policy = replace(ladder.policy, rules=(ladder.policy.rules[0], rule))
+    held[0], ladder.asking.weigh = weighed(ladder.asking.pulses._act), lambda act: held[0]  # type: ignore[arg-type]
+    ladder.asking.pulses._act.rule = rule  # type: ignore[union-attr]
+    held[0] += grown
+    assert ladder.asking.again(ladder, available, now) is comes and ladder.busy(now) is comes
+
+
+def test_who_stands_still_or_was_never_paused_is_not_paused_once_more() -> None:
+    scene = Scene(steps=PULSE)
+    assert not scene.until(1).ladder.asking.again(scene.ladder, 0, 1.0)
+    idle = Scene(steps=LADDER)
+    assert not idle.ladder.asking.again(idle.ladder, 0, 1.0)
+
+
+def test_a_moment_after_the_first_lasts_longer_as_long_as_room_is_lacking_but_not_by_much() -> None:
+    def lasted(room_at: float) -> float:
+        scene = again(Scene(steps=PULSE), 2)
+        scene.ladder.asking.room = cast("Room", Rooms())
+        while not scene.done:
+            scene.available = BEFORE + NEED if scene.world.now >= 2 + room_at else BEFORE
+            scene.until(scene.world.now + 0.01)
+        return scene.world.now - 2
+
+    class Rooms:
+        def make(self, act: Act, since: float, now: float) -> None:
+            pass
+
+        def give_back(self, act: Act) -> None:
+            pass
+
+    assert lasted(room_at=1.0) == pytest.approx(1.5, abs=0.02)
+    assert lasted(room_at=1.6) == pytest.approx(1.6, abs=GLANCE + 0.02)
+    assert lasted(room_at=9.0) == pytest.approx(1.5 + LONGER, abs=0.02)

@@ -10,7 +10,8 @@ from okoomer.facts import Memory, Snapshot, Swap, Zram
 from okoomer.guard.act import Act
 from okoomer.guard.missed import LITTLE
 from okoomer.guard.room import AFTERWARDS, AMPLE, MOMENT, Room
-from okoomer.policy.model import Rule
+from okoomer.policy.model import Rule, Step
+from okoomer.record import replace
 from tests.unit.stands import LOW, Stand
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Pages:
 
     def __init__(self) -> None:
         self.written = 1000
+        self.halted = 0
         self.out: list[int] = []
         self.swept: list[int] = []
         self.back: list[tuple[tuple[int, int], ...]] = []
@@ -37,8 +39,11 @@ class Pages:
         self.out.append(wanted)
         self.written += wanted
 
-    def sweep(self, wanted: int) -> None:
-        self.swept.append(wanted)
+    def sweep(self, target: int) -> None:
+        self.swept.append(target)
+
+    def halt(self) -> None:
+        self.halted += 1
 
     def fetch(self, members: Iterable[tuple[int, int]]) -> None:
         self.back.append(tuple(members))
@@ -84,7 +89,7 @@ def test_nothing_is_fetched_while_there_is_no_room_for_it() -> None:
     room.make(act, 5.0, 6.0)
     room.make(act, 5.0, 7.0)
     room.give_back(act)
-    assert pages.back == []
+    assert pages.back == [] and pages.halted == 1
 
 
 def test_meanwhile_and_for_a_while_afterwards_whoever_misses_what_he_has_in_swap_gets_it_back() -> None:
@@ -102,10 +107,13 @@ def test_meanwhile_and_for_a_while_afterwards_whoever_misses_what_he_has_in_swap
     assert pages.watched[2:] == [0.0, AFTERWARDS] and pages.back == [], "not while somebody ends, but afterwards"
 
 
-def test_for_a_moment_nothing_is_written() -> None:
+def test_for_a_moment_nothing_is_written_but_of_who_has_had_his_moment() -> None:
     room, pages, act = scene(DISK)
     room.make(act, 5.0, 4.99 + MOMENT)
     assert pages.out == []
+    act.rule, act.pulse = replace(act.rule, steps=(Step("pause", 1.5, times=3),)), True
+    room.make(act, 5.0, 5.0)
+    assert pages.out == [300 * MIB]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +135,10 @@ def test_no_more_than_swap_can_hold(swap: Swap, zram: Zram | None, most: int) ->
     assert [wanted // MIB for wanted in pages.out] == ([most] if most else [])
 
 
-@pytest.mark.parametrize(("swap", "swept"), [(DISK, [300 * MIB]), (Swap(0, 0), []), (Swap(1000 * MIB, MIB), [])])
+@pytest.mark.parametrize(
+    ("swap", "swept"),
+    [(DISK, [400 * MIB]), (Swap(1000 * MIB, 200 * MIB), [150 * MIB]), (Swap(0, 0), []), (Swap(1000 * MIB, MIB), [])],
+)
 def test_a_moment_is_used_to_put_out_what_nobody_uses(swap: Swap, swept: list[int]) -> None:
     room, pages, act = scene(swap)
     room.sweep(act)

@@ -21,6 +21,7 @@ POLICY = """
 [[rule]]
 name  = "crowding"
 when  = "mem.available < 60%"
+until = "mem.available > 99%"
 unit  = "auto"
 least = "64MiB"
 steps = ["slow 5s"]

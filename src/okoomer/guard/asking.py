@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from okoomer.events.model import Limited
     from okoomer.facts import Process, Snapshot
     from okoomer.guard.act import Act, Held, Slow
+    from okoomer.guard.ladder import Ladder
     from okoomer.guard.pulses import Pulses
     from okoomer.guard.reach import Reach
     from okoomer.guard.room import Room
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 #: Seconds for which a unit that somebody wants to keep is passed over by rules that ask, and one that could not be
 #: slowed down by those that do nothing else.
 KEPT, UNSLOWED = 300.0, 60.0
+#: Seconds by which a moment may be longer for want of room, and between two looks at that.
+LONGER, GLANCE = 0.3, 0.05
 #: What comes of a pause that is to be one of a few: the unit stands still, cannot be made to, or has been often enough.
 PAUSED, UNABLE, SPENT = "paused", "unable", "spent"
 
@@ -185,14 +188,21 @@ class Asking:
             self._pass_over(act, self.unslowed, now + UNSLOWED)
             act.deadline = min(act.deadline, now)
         if act.hold and self.room and not (act.hold.over or act.asked_to_end):
-            if not act.pulse:
-                self.room.make(act, act.hold.since, now)
-            elif act.first:
+            if act.pulse and act.first:
                 self.room.sweep(act)
+            else:
+                self.room.make(act, act.hold.since, now)
+                self._linger(act, now)
         if act.hold and act.hold.over:
             act.hold = None
             if self.questions.open:
                 self.questions.now(paused=False)
+
+    def _linger(self, act: Act, now: float) -> None:
+        """A moment after the first one lasts a little longer while room is lacking."""
+        if act.pulse and act.hold and act.room < act.wanted:
+            last = act.hold.since + act.rule.steps[act.step].seconds + LONGER
+            act.deadline = max(act.deadline, min(now + GLANCE, last))
 
     def resume(self, act: Act, why: str, now: float) -> None:
         """Lets the unit run again, if it stands still, and as fast as it can, if it is slowed down."""
@@ -313,6 +323,10 @@ class Asking:
     def closely(self, now: float) -> float:
         """Seconds until the machine has to be looked at again for the sake of such a pause."""
         return self._pulses.wait(now) if self._pulses else float("inf")
+
+    def again(self, ladder: Ladder, available: int, now: float) -> bool:
+        """Whether somebody who was paused a moment ago has had to be once more."""
+        return self._pulses is not None and self._pulses.again(ladder, available, now)
 
     def patient(self, policy: Policy, now: float) -> list[int]:
         """The rules that wait for what comes of a moment's pause, as indices."""

@@ -2,8 +2,10 @@
 in good time, in the order of addresses, and of nobody else. It takes as long as the disk takes, so it is done beside
 the loop, each of the two once at a time; and so slowly that whoever else wants something of that disk hardly waits.
 
-What was written to swap stays in memory until somebody looks for room, and until then does not count as available. So
-the cgroup that it belongs to is told to give up as much (memory.reclaim), which takes what is written already.
+What was written to swap stays in memory until somebody looks for room, and until then does not count as available.
+MADV_PAGEOUT takes no more than what is mapped; so it is mapped again, by reading it while it is there, and put out once
+more, when there is nothing to be written. To have its cgroup give up as much (memory.reclaim) would not do: the kernel
+takes what it comes to, and if that is something else it writes a great deal of that first.
 """
 
 from __future__ import annotations
@@ -34,19 +36,21 @@ if TYPE_CHECKING:
 #: Bytes and seconds in one go, so that what has become wrong meanwhile is not done.
 AT_ONCE, SECONDS = 64 << 20, 1.0
 #: Bytes that may be on their way to a disk at most, and seconds between two looks at that.
-PENDING, GLIMPSE = 3 << 20, 0.04
+PENDING, GLIMPSE = 3 << 20, 0.02
 #: The share of swap that stays free, so that nobody ends for want of it.
 SPARE = 0.15
-#: Bytes that are written before their cgroup is told to give them up.
+#: Bytes that are written before their cgroup is told to give them up, where that is needed.
 GIVEN_UP = 4 << 20
-#: Bytes that the kernel is asked for at once, of whoever has not used them, and that may be on their way then. It may
-#: be wrong about what is used soon, and whoever has to read that again is to find a disk that is not busy.
+#: Bytes that the kernel is asked for at once, of whoever has not used them.
+ASKED = 256 << 10
+#: Bytes that may be on their way to the disk while somebody is paused for a moment, or asked.
 PIECE = 1 << 20
 #: The share of memory that has to stay available while something is fetched, and seconds for one process at most.
 LEFT, BACK_SECONDS = 1 / 16, 60.0
 #: Seconds between two looks at who is to be fetched while it is watched who misses something.
 PAUSE = 0.1
-#: Bytes of a range that are asked for by one call; of one that reserves much more than it has, a share of it.
+#: Bytes of a range that are asked for by one call; of one that reserves much more than it has, a share of it where
+#: there is nothing.
 CHUNK, PART, HUGE = 1 << 20, 512, 1 << 30
 #: Errors of one range.
 PASSING = (EINVAL, ENOMEM)
@@ -78,6 +82,11 @@ class Paging:
         self._busy: set[str] = set()
         #: Where the next go begins, by process: what lies before has been put out.
         self._at: dict[Key, int] = {}
+        self._halted = False
+        self._stride = CHUNK
+        #: What is in swap and still in memory: whose, of which cgroup, where, and so many bytes.
+        self._sent: list[tuple[Key, str, int, int, int]] = []
+        self._written: dict[str, int] = {}
         #: Who is to be fetched.
         self._wanted: list[Key] = []
         self._fetching: set[Key] = set()
@@ -94,12 +103,19 @@ class Paging:
         """
         keys = [(key, cgroup(key)) for key in members]
         self._fetching.difference_update(key for key, _ in keys)
+        self._halted = False
         self._begin("okoomer-out", lambda: self._put_out(keys, min(wanted, AT_ONCE)))
 
-    def sweep(self, wanted: int) -> None:
-        """Begins to put so many bytes of whoever has not used them for longest into swap, as the kernel would if there
-        were a need. No more than its time allows; nothing where the kernel cannot be asked to (Linux 5.19)."""
-        self._begin("okoomer-out", lambda: self._sweep(wanted))
+    def halt(self) -> None:
+        """Puts nothing out any more: who is to be, runs again."""
+        self._halted = True
+
+    def sweep(self, target: int) -> None:
+        """Begins to set memory free that nobody has used for long, as the kernel would if there were a need, until so
+        many bytes are available, or what it takes for that has to wait for a disk: the kernel counts what is free, and
+        until the first of it is written it sends ever more after it, thirty times what it is asked for. No more than
+        its time allows; nothing where the kernel cannot be asked to (Linux 5.19)."""
+        self._begin("okoomer-out", lambda: self._sweep(target))
 
     def fetch(self, members: Iterable[Key]) -> None:
         """Begins to fetch what these processes have in swap, after whatever is fetched already."""
@@ -143,51 +159,89 @@ class Paging:
         until = monotonic() + SECONDS
         there = {key for key, _ in keys}
         self._at = {key: at for key, at in self._at.items() if key in there}
-        written: dict[str, int] = {}
+        self._sent = [piece for piece in self._sent if piece[0] in there]
         for key, cgroup in keys:
-            before = resident(self._proc, key[0])
-            for pidfd, start, length in self._ranges(key, self._at.get(key, 0)):
-                if wanted <= 0 or monotonic() >= until:
+            self._stride = CHUNK
+            for pidfd, start, length in self._ranges(key, self._at.get(key, 0), self._strides):
+                if wanted <= 0 or self._halted or monotonic() >= until:
                     break
+                before = resident(self._proc, key[0])
                 if not self._advise(pidfd, start, length, MADV_PAGEOUT):
                     break
                 self._at[key] = start + length
-                after = resident(self._proc, key[0])
-                wanted -= max(0, before - after)
-                self.written += max(0, before - after)
-                written[cgroup] = written.get(cgroup, 0) + max(0, before - after)
-                before = after
-                self._await(until)
-                if written[cgroup] >= GIVEN_UP:
-                    self._give_up(cgroup, written.pop(cgroup))
-        for cgroup, amount in written.items():
-            self._give_up(cgroup, amount)
+                out = max(0, before - resident(self._proc, key[0]))
+                self._stride = CHUNK if out else self._stride * 2
+                if out:
+                    wanted -= out
+                    self.written += out
+                    self._sent.append((key, cgroup, start, length, out))
+                    self._free(self._await(until), until, self._ahead)
+        if not self._halted:
+            self._free(self._await(until, 0), until, 0)
 
-    def _sweep(self, wanted: int) -> None:
+    def _strides(self, size: int) -> int:
+        return min(self._stride, share(size))
+
+    def _free(self, meminfo: bytes, until: float, ahead: int) -> None:
+        """Has what was sent to swap leave memory, but for the last so many bytes, which may be on their way yet."""
+        total, free = (number_after(meminfo, key) or 0 for key in (b"\nSwapTotal:", b"\nSwapFree:"))
+        while self._sent and sum(piece[4] for piece in self._sent) > ahead and not self._halted and monotonic() < until:
+            key, cgroup, start, length, out = self._sent.pop(0)
+            if free * 2 <= total:
+                # Whatever is read now loses its place in swap, and would be written once more.
+                self._written[cgroup] = self._written.get(cgroup, 0) + out
+                if self._written[cgroup] >= GIVEN_UP:
+                    self._give_up(cgroup, self._written.pop(cgroup))
+            elif (number_after(meminfo, b"\nSwapCached:") or 0) << 10 >= out // 2:  # else it has left it already
+                for at in range(start, start + length, CHUNK):
+                    self._forget(key, at, min(CHUNK, start + length - at))
+
+    def _forget(self, key: Key, start: int, length: int) -> None:
+        """A range of a process that is in swap and still in memory leaves that. For what it does not have mapped the
+        kernel takes no advice; so it is mapped, by reading it, and is then what it is in swap."""
+        try:
+            pidfd = os.pidfd_open(key[0])
+        except OSError:
+            return
+        try:
+            if lives(self._proc, *key) and touch(key[0], start, length, PAGE):
+                self._advise(pidfd, start, length, MADV_PAGEOUT)
+        finally:
+            os.close(pidfd)
+
+    def _sweep(self, target: int) -> None:
         mounted = mount(self._proc)
         if not mounted:
             return
-        until = monotonic() + SECONDS
+        until, begun = monotonic() + SECONDS, None
         try:
             reclaim = os.open(f"{mounted}/memory.reclaim", os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             return
         try:
-            while wanted > 0 and monotonic() < until:
-                os.write(reclaim, b"%d" % PIECE)
-                wanted -= PIECE
-                self._await(until)
+            while monotonic() < until:
+                meminfo = read(f"{self._proc}/meminfo")
+                available, free, pending = (
+                    (number_after(meminfo, key) or 0) << 10
+                    for key in (b"\nMemAvailable:", b"\nSwapFree:", b"\nWriteback:")
+                )
+                begun = free if begun is None else begun
+                if available >= target or min(begun - free, pending) > self._ahead:
+                    break
+                os.write(reclaim, b"%d" % ASKED)
         except OSError:
             pass  # there is no more to be had
         finally:
             os.close(reclaim)
 
-    def _await(self, until: float) -> None:
-        """Returns when little is on its way to the disk."""
-        while monotonic() < until:
-            found = number_after(read(f"{self._proc}/meminfo"), b"\nWriteback:")
-            if found is None or found << 10 <= self._ahead:
-                return
+    def _await(self, until: float, most: int | None = None) -> bytes:
+        """Returns when little is on its way to the disk: /proc/meminfo of that time."""
+        most = self._ahead if most is None else most
+        while True:
+            meminfo = read(f"{self._proc}/meminfo")
+            found = number_after(meminfo, b"\nWriteback:")
+            if found is None or found << 10 <= most or monotonic() >= until:
+                return meminfo
             sleep(GLIMPSE)
 
     def _give_up(self, cgroup: str, amount: int) -> None:
@@ -219,7 +273,7 @@ class Paging:
 
     def _bring(self, key: Key) -> None:
         until = monotonic() + BACK_SECONDS
-        for pidfd, start, length in self._ranges(key, 0):
+        for pidfd, start, length in self._ranges(key, 0, share):
             if key not in self._fetching or monotonic() >= until or not self._fits():
                 break
             # All of a piece is asked for at once, which a disk does in one go; then it is waited for.
@@ -236,8 +290,12 @@ class Paging:
             return False
         return total is None or left is None or left >= LEFT * total
 
-    def _ranges(self, key: Key, begin: int) -> Iterator[tuple[int, int, int]]:
-        """Pieces of a process's own memory from an address on: a descriptor of the process, address and length."""
+    def _ranges(self, key: Key, begin: int, piece: Callable[[int], int]) -> Iterator[tuple[int, int, int]]:
+        """Pieces of a process's own memory from an address on: a descriptor of the process, address and length.
+
+        Args:
+            piece: Gives the length of the next one, of a range of so many bytes.
+        """
         try:
             pidfd = os.pidfd_open(key[0])
         except OSError:
@@ -246,9 +304,11 @@ class Paging:
             if not lives(self._proc, *key):
                 return
             for start, end in own(read(f"{self._proc}/{key[0]}/maps", MAPS)):
-                chunk = CHUNK if end - start <= HUGE else (end - start) // PART // PAGE * PAGE
-                for at in range(max(start, begin), end, chunk):
-                    yield pidfd, at, min(chunk, end - at)
+                at = max(start, begin)
+                while at < end:
+                    length = min(piece(end - start), end - at)
+                    yield pidfd, at, length
+                    at += length
         except OSError as error:
             self.trouble = f"/proc/PID/maps: {error.strerror}"
         finally:
@@ -265,6 +325,11 @@ class Paging:
             self.trouble = str(error.strerror)
             return False
         return True
+
+
+def share(size: int) -> int:
+    """The length of a piece of a range."""
+    return CHUNK if size <= HUGE else size // PART // PAGE * PAGE
 
 
 def own(maps: bytes) -> Iterator[tuple[int, int]]:

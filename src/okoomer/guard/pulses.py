@@ -38,6 +38,8 @@ class Pulses:
         self._first = self._last = float("-inf")
         self._act: Act | None = None
         self._held = 0
+        #: Bytes that were available when the unit of the latest act was paused for the first time.
+        self._level = 0
         #: Who could not be paused.
         self.unable = PassedOver()
 
@@ -57,6 +59,7 @@ class Pulses:
                 self._last = float("-inf")  # nothing follows: it is left to other rules, and those need not wait
             return SPENT
         act.first = not self.spent(act, 1, now)
+        self._level = act.available if act.first else self._level
         act.pulse = asking.pause(act, BY_RULE + act.rule.name, now, act.beside)
         self.note(act, act.pulse, asking.weigh(act), now)
         return PAUSED if act.pulse else UNABLE
@@ -88,6 +91,15 @@ class Pulses:
         if self._act is None or self._act.index != index or now - self._last >= PATIENCE:
             return None
         return self._act, self._held
+
+    def again(self, ladder: Ladder, available: int, now: float) -> bool:
+        """Pauses the unit of the latest act once more before its rule can tell, if it runs again with less available
+        than it was first paused with: what it takes is given back by the kernel at everybody's cost, so that little is
+        seen of it. Whether it was so."""
+        act = self._act
+        if act is None or act.hold or available >= self._level or now < act.deadline + act.rule.rest:
+            return False
+        return repeat(ladder, act.index, available, now)
 
     def wait(self, now: float) -> float:
         """Seconds until the machine has to be looked at again, as long as somebody may be paused once more: a hog fills

@@ -1,5 +1,6 @@
-"""Room for everybody else while somebody is asked about a unit: what it holds is put into swap, as much as is missing
-and as swap can hold. That is no memory come back: the unit will want it when it runs again."""
+"""Room for everybody else while somebody is asked about a unit, or paused for a moment once more: what it holds is put
+into swap, as much as is missing and as swap can hold. That is no memory come back: the unit will want it when it runs
+again."""
 
 from __future__ import annotations
 
@@ -38,16 +39,19 @@ class Room:
         self._before = 0
 
     def make(self, act: Act, since: float, now: float) -> None:
-        """Goes on putting the unit of an act, which stands still since then, into swap, and fetches whoever misses what
-        he has there."""
-        if now - since < MOMENT or act.hold is None:
+        """Goes on putting the unit of an act, which stands still since then, into swap; at once if it has filled the
+        room of an earlier moment: let run again without more, it would begin where the kernel looks for room, and that
+        takes of everybody. If it is for longer than a moment more is put out, and whoever misses what he has there is
+        fetched."""
+        if act.hold is None or (now - since < MOMENT and not act.rule.tentative):
             return
-        self._paging.watch(AFTERWARDS)
         if self._act is not act:
             self._act, self._before = act, self._paging.written
-        self._long = True
+        self._long = not act.pulse
+        if self._long:
+            self._paging.watch(AFTERWARDS)
         act.put_out = self._paging.written - self._before
-        missing = min(AMPLE * act.wanted - act.room, spare_swap(self._latest()))
+        missing = min((AMPLE if self._long else 1) * act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
             place = act.place
             self._paging.put_out(act.hold.members, missing, lambda key: place)
@@ -61,7 +65,7 @@ class Room:
         self._act, self._long, self._before = act, False, self._paging.written
         missing = min(act.wanted - act.room, spare_swap(self._latest()))
         if missing >= LITTLE:
-            self._paging.sweep(missing)
+            self._paging.sweep(act.room + missing)
 
     def leave_off(self) -> None:
         """Somebody is told to end: until he has nobody is looked at, since whoever reads of him keeps his memory."""
@@ -69,6 +73,7 @@ class Room:
 
     def give_back(self, act: Act) -> None:
         """An act is over. If its unit runs again it is fetched from swap in one go, as far as there is room for it."""
+        self._paging.halt()
         if act.hold is not None and act.put_out >= LITTLE and act.lacks() <= 0:
             self._paging.fetch(act.hold.members)
         if self._act is act and self._long:
