@@ -12,7 +12,7 @@ from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Res
 from okoomer.facts import Process
 from okoomer.guard.act import Act
 from okoomer.guard.asking import GLANCE, LONGER, weighed
-from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MEMORY, MOST, PATIENCE, Pulses, repeat
+from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, Pulses, repeat
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
@@ -46,7 +46,7 @@ def test_the_unit_runs_again_whatever_the_rule_says(state: str) -> None:
     assert scene.told(Paused)[0].by == f"{BY_RULE}low" and scene.told(Resumed)[0].seconds == pytest.approx(1.5)
 
 
-def test_only_who_has_been_paused_so_often_within_a_minute_is_asked_about() -> None:
+def test_only_who_has_been_paused_so_often_one_after_the_other_is_asked_about() -> None:
     scene = again(again(Scene(steps=PULSE), 2), 4).until(5.2)
     assert scene.kinds() == ["Paused", "Resumed", "Paused", "Resumed", "Paused", "Question"]
     assert scene.told(Question)[0].paused
@@ -72,11 +72,11 @@ def test_where_a_long_pause_is_the_last_step_nobody_ends_by_it_and_it_comes_agai
     assert scene.until(50.1).done and scene.told(Recovered) == [Recovered("low", asked=False)]
 
 
-def test_after_a_minute_it_is_forgotten() -> None:
-    scene = again(again(Scene(steps=PULSE), 2), MEMORY).until(MEMORY + 1.5)
+def test_who_has_not_had_to_be_paused_once_more_for_a_while_begins_anew() -> None:
+    scene = again(again(Scene(steps=PULSE), 2), 2 + PATIENCE).until(3.5 + PATIENCE)
     assert scene.done and not scene.told(Question)
-    # The first is a minute ago by now, the second is not.
-    assert again(scene, MEMORY + 1.9).until(MEMORY + 3.5).kinds()[-2:] == ["Paused", "Question"]
+    # That was the first one again, and there is room for it.
+    assert again(again(scene, 8), 10).until(11.5).kinds()[-2:] == ["Paused", "Question"]
 
 
 def test_another_unit_is_another_matter() -> None:

@@ -107,8 +107,9 @@ class Paging:
         self._begin("okoomer-out", lambda: self._put_out(keys, min(wanted, AT_ONCE)))
 
     def halt(self) -> None:
-        """Puts nothing out any more: who is to be, runs again."""
+        """Puts nothing out any more: who is to be, runs again, and comes back to what was put out."""
         self._halted = True
+        self._at = {}
 
     def sweep(self, target: int) -> None:
         """Begins to set memory free that nobody has used for long, as the kernel would if there were a need, until so

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     #: A rule, and a unit: pid and start of who stands for it, or the inode of a cgroup and 0.
     Key = tuple[str, int, float]
 
-#: Seconds for which a pause is remembered, and for which somebody who cannot be paused is passed over.
+#: Seconds for which an episode is remembered, and for which somebody who cannot be paused is passed over.
 MEMORY, ASIDE = 60.0, 60.0
-#: Seconds since the last pause of this kind for which rules that look back wait for what comes of it, and since the
-#: first one of an episode, after which they wait no longer.
+#: Seconds since the last pause of this kind for which it counts, and rules that look back wait for what comes of it;
+#: and since the first one of an episode, after which they wait no longer. Who has not filled what room there was by
+#: then is no hog, or a slow one: he begins anew.
 PATIENCE, LONGEST = 4.0, 10.0
 #: Seconds between two looks meanwhile.
 CLOSELY = 0.05
@@ -112,8 +113,7 @@ class Pulses:
         return now - self._last < PATIENCE and now - self._first < LONGEST
 
     def _forget(self, now: float) -> None:
-        recent = {key: [at for at in times if now - at < MEMORY] for key, times in self._past.items()}
-        self._past = {key: times for key, times in recent.items() if times}
+        self._past = {key: times for key, times in self._past.items() if now - times[-1] < PATIENCE}
 
 
 def repeat(ladder: Ladder, index: int, available: int, now: float) -> bool:
