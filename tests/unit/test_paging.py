@@ -316,3 +316,8 @@ def test_nothing_more_is_put_out_of_who_runs_again(kernel: Kernel) -> None:
     paging.put_out([(7, 70)], MIB)
     until(lambda: not paging._busy)
     assert paging.written == 3 * MIB
+    kernel.there[16 * MIB] = MIB  # it has come back to it
+    paging.halt()
+    paging.put_out([(7, 70)], MIB)
+    until(lambda: not paging._busy)
+    assert paging.written == 4 * MIB and not kernel.there[16 * MIB]
