@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import pytest
 
 from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Resumed, Stuck
-from okoomer.facts import Process
+from okoomer.facts import Memory, Process, Snapshot, Swap
 from okoomer.guard.act import Act
 from okoomer.guard.asking import GLANCE, LONGER, weighed
 from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, Pulses, repeat
@@ -331,19 +331,31 @@ def test_while_somebody_may_have_to_be_paused_once_more_it_is_looked_at_often() 
     assert pulses.wait(1.0 + PATIENCE - 0.1) == CLOSELY and pulses.wait(1.0 + PATIENCE) == float("inf")
 
 
+def seen(now: float, left: int, pending: int = 0) -> Snapshot:
+    return Snapshot(now, Memory(1 << 30, 0, left, writeback=pending), Swap(1 << 30, 1 << 29, cached=pending))
+
+
 @pytest.mark.parametrize(
-    ("available", "grown", "now", "comes"),
+    ("left", "grown", "pending", "now", "comes"),
     [
-        (BEFORE - 1, LEAST, 2.0, True),
-        (BEFORE - 1, LEAST - 1, 2.0, False),
-        (BEFORE, LEAST, 2.0, False),
-        (BEFORE - 1, LEAST, 1.6, False),
-        (BEFORE - 1, LEAST, PATIENCE, False),
+        (BEFORE - 1, LEAST, 0, 2.0, True),
+        (BEFORE - 1, LEAST - 1, 0, 2.0, False),
+        (BEFORE, LEAST, 0, 2.0, False),
+        (BEFORE - 1, LEAST, 0, 1.6, False),
+        (BEFORE - 1, LEAST, 0, PATIENCE, False),
+        (BEFORE - 1, LEAST, 20 << 20, 2.0, False),
     ],
-    ids=["it takes what little there is", "it does not grow", "there is room", "it has hardly run", "long ago"],
+    ids=[
+        "it takes what little there is",
+        "it does not grow",
+        "there is room",
+        "it has hardly run",
+        "long ago",
+        "much is on its way to swap",
+    ],
 )
 def test_who_takes_the_last_of_it_is_paused_once_more_before_the_rule_can_tell(
-    available: int, grown: int, now: float, comes: bool
+    left: int, grown: int, pending: int, now: float, comes: bool
 ) -> None:
     held = [100 << 20]
     scene = Scene(Body(7, leaves=NEVER), steps=(Step("pause", 1.5, times=3), *LADDER))
@@ -353,14 +365,14 @@ def test_who_takes_the_last_of_it_is_paused_once_more_before_the_rule_can_tell(
     held[0], ladder.asking.weigh = weighed(ladder.asking.pulses._act), lambda act: held[0]  # type: ignore[arg-type]
     ladder.asking.pulses._act.rule = rule  # type: ignore[union-attr]
     held[0] += grown
-    assert ladder.asking.again(ladder, available, now) is comes and ladder.busy(now) is comes
+    assert ladder.asking.again(ladder, seen(now, left, pending)) is comes and ladder.busy(now) is comes
 
 
 def test_who_stands_still_or_was_never_paused_is_not_paused_once_more() -> None:
     scene = Scene(steps=PULSE)
-    assert not scene.until(1).ladder.asking.again(scene.ladder, 0, 1.0)
+    assert not scene.until(1).ladder.asking.again(scene.ladder, seen(1.0, 0))
     idle = Scene(steps=LADDER)
-    assert not idle.ladder.asking.again(idle.ladder, 0, 1.0)
+    assert not idle.ladder.asking.again(idle.ladder, seen(1.0, 0))
 
 
 def test_a_moment_after_the_first_lasts_longer_as_long_as_room_is_lacking_but_not_by_much() -> None:

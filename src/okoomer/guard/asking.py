@@ -324,9 +324,9 @@ class Asking:
         """Seconds until the machine has to be looked at again for the sake of such a pause."""
         return self._pulses.wait(now) if self._pulses else float("inf")
 
-    def again(self, ladder: Ladder, available: int, now: float) -> bool:
+    def again(self, ladder: Ladder, snapshot: Snapshot) -> bool:
         """Whether somebody who was paused a moment ago has had to be once more."""
-        return self._pulses is not None and self._pulses.again(ladder, available, now)
+        return self._pulses is not None and self._pulses.again(ladder, snapshot)
 
     def patient(self, policy: Policy, now: float) -> list[int]:
         """The rules that wait for what comes of a moment's pause, as indices."""

@@ -183,7 +183,7 @@ class Guard:
             self.ladder.advance(now, available(snapshot), verdict)
         elif verdict.act is not None:
             self._act(verdict.act, verdict.target, snapshot, verdict)
-        elif not self.ladder.asking.again(self.ladder, available(snapshot), now):
+        elif not self.ladder.asking.again(self.ladder, snapshot):
             self.prepare(snapshot, verdict)
         self._levels.tell(verdict, self.ladder.ending, available(snapshot), self.left)
         return self._sleep(verdict, self._now())

@@ -6,10 +6,12 @@ from okoomer.events.model import BY_RULE
 from okoomer.guard.act import Act
 from okoomer.guard.asking import PAUSED, SPENT, UNABLE
 from okoomer.guard.passed import PassedOver
+from okoomer.policy.metrics import available
 from okoomer.policy.tentative import looks_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from okoomer.facts import Snapshot
     from okoomer.guard.asking import Asking
     from okoomer.guard.ladder import Ladder
     from okoomer.policy.model import Policy
@@ -27,6 +29,8 @@ PATIENCE, LONGEST = 4.0, 10.0
 CLOSELY = 0.05
 #: Bytes by which a unit has grown at least if it is to blame once more.
 LEAST = 4 << 20
+#: The share of memory that may be on its way to swap if what is available is to tell something.
+PENDING = 0.012
 #: So many units are remembered, and of those who are paused with one; who was paused longest ago is forgotten first.
 MOST, FEW = 64, 16
 
@@ -93,14 +97,16 @@ class Pulses:
             return None
         return self._act, self._held
 
-    def again(self, ladder: Ladder, available: int, now: float) -> bool:
+    def again(self, ladder: Ladder, snapshot: Snapshot) -> bool:
         """Pauses the unit of the latest act once more before its rule can tell, if it runs again with less available
         than it was first paused with: what it takes is given back by the kernel at everybody's cost, so that little is
-        seen of it. Whether it was so."""
-        act = self._act
-        if act is None or act.hold or available >= self._level or now < act.deadline + act.rule.rest:
+        seen of it. Not while much is on its way to swap, which is free in a moment. Whether it was so."""
+        act, left, now = self._act, available(snapshot), snapshot.time
+        if act is None or act.hold or left >= self._level or now < act.deadline + act.rule.rest:
             return False
-        return repeat(ladder, act.index, available, now)
+        if min(snapshot.memory.writeback, snapshot.swap.cached) > PENDING * snapshot.memory.total:
+            return False
+        return repeat(ladder, act.index, left, now)
 
     def wait(self, now: float) -> float:
         """Seconds until the machine has to be looked at again, as long as somebody may be paused once more: a hog fills
