@@ -12,7 +12,7 @@ from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Res
 from okoomer.facts import Memory, Process, Snapshot, Swap
 from okoomer.guard.act import Act
 from okoomer.guard.asking import GLANCE, LONGER, weighed
-from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, Pulses, repeat
+from okoomer.guard.pulses import ANEW, ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, Pulses, repeat
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
@@ -73,7 +73,7 @@ def test_where_a_long_pause_is_the_last_step_nobody_ends_by_it_and_it_comes_agai
 
 
 def test_who_has_not_had_to_be_paused_once_more_for_a_while_begins_anew() -> None:
-    scene = again(again(Scene(steps=PULSE), 2), 2 + PATIENCE).until(3.5 + PATIENCE)
+    scene = again(again(Scene(steps=PULSE), 2), 2 + ANEW).until(3.5 + ANEW)
     assert scene.done and not scene.told(Question)
     # That was the first one again, and there is room for it.
     assert again(again(scene, 8), 10).until(11.5).kinds()[-2:] == ["Paused", "Question"]

@@ -102,7 +102,7 @@ def test_a_pause_can_be_no_more_than_that_for_some_times() -> None:
     assert rule.tentative and not rule.only_warns and not parse(LADDER, "p.toml").rules[0].tentative
     assert written(rule) == ["pause 1.5s 4 times", "pause 1s", "kill"]
     assert (
-        "  It has the chosen stand still for 1.5 s and lets it run again, 4 times no more than 4 s apart, and "
+        "  It has the chosen stand still for 1.5 s and lets it run again, 4 times no more than 3.5 s apart, and "
         "if it hurts on, then has the chosen stand still for 1 s, then kills the chosen (SIGKILL)."
     ) in describe(policy)
     alone = describe(parse(f'{RULE}steps = ["pause 2s 1 times"]', "p.toml"))

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 #: Seconds for which an episode is remembered, and for which somebody who cannot be paused is passed over.
 MEMORY, ASIDE = 60.0, 60.0
-#: Seconds since the last pause of this kind for which it counts, and rules that look back wait for what comes of it;
-#: and since the first one of an episode, after which they wait no longer. Who has not filled what room there was by
-#: then is no hog, or a slow one: he begins anew.
+#: Seconds since a unit's last pause of this kind began after which it begins anew: who has not filled what room there
+#: was by then is no hog, or a slow one.
+ANEW = 3.5
+#: Seconds since the last pause of this kind for which rules that look back wait for what comes of it, and since the
+#: first one of an episode, after which they wait no longer.
 PATIENCE, LONGEST = 4.0, 10.0
 #: Seconds between two looks meanwhile.
 CLOSELY = 0.05
@@ -119,7 +121,7 @@ class Pulses:
         return now - self._last < PATIENCE and now - self._first < LONGEST
 
     def _forget(self, now: float) -> None:
-        self._past = {key: times for key, times in self._past.items() if now - times[-1] < PATIENCE}
+        self._past = {key: times for key, times in self._past.items() if now - times[-1] < ANEW}
 
 
 def repeat(ladder: Ladder, index: int, available: int, now: float) -> bool:

@@ -268,7 +268,7 @@ def _step(step: Step, rule: Rule) -> str:
         lasts = f"{what} for {duration(step.seconds)}"
         if not step.times:
             return lasts
-        often = "once" if step.times == 1 else f"{step.times} times no more than 4 s apart"
+        often = "once" if step.times == 1 else f"{step.times} times no more than 3.5 s apart"
         onward = "" if step is rule.steps[-1] else ", and if it hurts on"
         return f"{lasts} and lets it run again, {often}{onward}"
     return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
