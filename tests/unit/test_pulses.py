@@ -67,7 +67,7 @@ def test_where_a_long_pause_is_the_last_step_nobody_ends_by_it_and_it_comes_agai
     assert not scene.until(33.9).done
     assert scene.until(34).done and scene.sent() == [] and scene.kept() == frozenset()
     assert scene.told(Resumed)[-1].seconds == pytest.approx(30) and not scene.told(Recovered)
-    assert not again(scene, 35).until(50).done
+    assert not again(again(again(scene, 35), 37), 39).until(50).done
     scene.available = BEFORE + NEED
     assert scene.until(50.1).done and scene.told(Recovered) == [Recovered("low", asked=False)]
 
@@ -85,6 +85,20 @@ def test_another_unit_is_another_matter() -> None:
         scene.processes = scene.processes[::-1]
         again(scene, time)
     assert not scene.until(7.6).told(Question)
+
+
+def test_of_those_who_hurt_by_turns_one_stands_still_for_longer_once_moments_do_not_help() -> None:
+    scene = Scene(Body(7, on_term=NEVER), Body(8, on_term=NEVER), steps=PULSE)
+    for time in (4, 8):
+        scene.processes = scene.processes[::-1]
+        again(scene, time)
+    assert scene.until(9.6).done and not scene.told(Question)
+    assert again(scene, 12).until(13.6).told(Question)
+
+
+def test_where_nothing_else_comes_moments_are_all_there_is() -> None:
+    scene = again(again(again(Scene(steps=PULSE[:1]), 4), 8), 12).until(14)
+    assert scene.done and [event.by for event in scene.told(Paused)] == [f"{BY_RULE}low"] * 4
 
 
 def test_a_pid_that_is_used_again_is_another_unit() -> None:
@@ -227,7 +241,7 @@ def test_rules_that_go_by_stalls_wait_for_what_comes_of_it_but_not_for_long() ->
     asking = Scene(steps=PULSE).ladder.asking  # it has begun at 0
     policy = Policy("p", rules)
     assert asking.patient(policy, 1.0) == [1] and asking.patient(policy, PATIENCE) == []
-    for now in (3.0, 6.0, 9.0):
+    for now in (3.0, 6.0, 9.0, 12.5):
         asking.pulses.note(Act(0, rules[2], "x", [Process(9, 1, "x", 1.0)], 0, 0), True, 0, now)
     assert asking.patient(policy, LONGEST - 0.1) == [1] and asking.patient(policy, LONGEST) == []
 
@@ -344,6 +358,9 @@ def seen(now: float, left: int, pending: int = 0) -> Snapshot:
         (BEFORE - 1, LEAST, 0, 1.6, False),
         (BEFORE - 1, LEAST, 0, PATIENCE, False),
         (BEFORE - 1, LEAST, 20 << 20, 2.0, False),
+        # In half a second since it runs as much as it would have taken in all by then.
+        (LEAST, LEAST, 0, 2.0, True),
+        (LEAST + 1, LEAST, 0, 2.0, False),
     ],
     ids=[
         "it takes what little there is",
@@ -352,6 +369,8 @@ def seen(now: float, left: int, pending: int = 0) -> Snapshot:
         "it has hardly run",
         "long ago",
         "much is on its way to swap",
+        "it would take all of it in half a second",
+        "it is in no hurry",
     ],
 )
 def test_who_takes_the_last_of_it_is_paused_once_more_before_the_rule_can_tell(
@@ -365,6 +384,7 @@ def test_who_takes_the_last_of_it_is_paused_once_more_before_the_rule_can_tell(
     held[0], ladder.asking.weigh = weighed(ladder.asking.pulses._act), lambda act: held[0]  # type: ignore[arg-type]
     ladder.asking.pulses._act.rule = rule  # type: ignore[union-attr]
     held[0] += grown
+    ladder.asking.pulses._level = max(BEFORE, left + (left >= LEAST))
     assert ladder.asking.again(ladder, seen(now, left, pending)) is comes and ladder.busy(now) is comes
 
 

@@ -26,11 +26,16 @@ MEMORY, ASIDE = 60.0, 60.0
 ANEW = 3.5
 #: Seconds since the last pause of this kind for which rules that look back wait for what comes of it, and since the
 #: first one of an episode, after which they wait no longer.
-PATIENCE, LONGEST = 4.0, 10.0
+PATIENCE, LONGEST = 4.0, 16.0
+#: Seconds between two pauses that are of one trouble, whoever was paused; and after which more of them do not help: two
+#: that do not fit together take turns at hurting.
+TOGETHER, WEARY = 8.0, 10.0
 #: Seconds between two looks meanwhile.
 CLOSELY = 0.05
 #: Bytes by which a unit has grown at least if it is to blame once more.
 LEAST = 4 << 20
+#: Seconds in which who runs again would take what is left, if he is paused before his rule can tell.
+SOON = 0.5
 #: The share of memory that may be on its way to swap if what is available is to tell something.
 PENDING = 0.012
 #: So many units are remembered, and of those who are paused with one; who was paused longest ago is forgotten first.
@@ -42,7 +47,7 @@ class Pulses:
 
     def __init__(self) -> None:
         self._past: dict[Key, list[float]] = {}
-        self._first = self._last = float("-inf")
+        self._first = self._last = self._began = float("-inf")
         self._act: Act | None = None
         self._held = 0
         #: Bytes that were available when the unit of the latest act was paused for the first time.
@@ -53,10 +58,15 @@ class Pulses:
     def spent(self, act: Act, times: int, now: float) -> bool:
         """Whether the unit of an act has been paused so often by its rule that something else has to come."""
         self._forget(now)
-        if len(self._past.get(_key(act), ())) < times:
+        if len(self._past.get(_key(act), ())) < times and not self._weary(act, now):
             return False
         self._last = now  # what comes next is a pause like this, only longer
         return True
+
+    def _weary(self, act: Act, now: float) -> bool:
+        """Whether one or the other has been paused for so long that something else has to come, if something does."""
+        together = now - self._last < TOGETHER and now - self._began >= WEARY
+        return together and not act.rule.steps[-1].times
 
     def begin(self, asking: Asking, act: Act, times: int, now: float) -> str:
         """Has the unit of an act stand still for a moment, if it has not been so too often: what came of it."""
@@ -65,7 +75,7 @@ class Pulses:
                 self.note(act, False, 0, now)
                 self._last = float("-inf")  # nothing follows: it is left to other rules, and those need not wait
             return SPENT
-        act.first = not self.spent(act, 1, now)
+        act.first = not self._past.get(_key(act))
         self._level = act.available if act.first else self._level
         act.pulse = asking.pause(act, BY_RULE + act.rule.name, now, act.beside)
         self.note(act, act.pulse, asking.weigh(act), now)
@@ -85,6 +95,7 @@ class Pulses:
                 self.unable.note_group(act.inode, now + ASIDE)
             return
         self._first = self._first if now - self._last < MEMORY else now
+        self._began = self._began if now - self._last < TOGETHER else now
         self._last, self._act, self._held = now, act, held
         # Who stands still with it because he would fill what it leaves has been paused as often.
         others = [(act.rule.name, other.pid, other.started) for other in act.beside[:FEW]]
@@ -108,6 +119,8 @@ class Pulses:
             return False
         if min(snapshot.memory.writeback, snapshot.swap.cached) > PENDING * snapshot.memory.total:
             return False
+        if (ladder.asking.weigh(act) - self._held) * SOON < left * (now - act.deadline):
+            return False  # it is in no hurry, and may have come to its end before that
         return repeat(ladder, act.index, left, now)
 
     def wait(self, now: float) -> float:
