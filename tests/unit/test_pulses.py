@@ -16,7 +16,7 @@ from okoomer.guard.pulses import ANEW, ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
-from okoomer.policy.tentative import has_watchdog, looks_back
+from okoomer.policy.tentative import goes_by_stalls, has_watchdog
 from okoomer.record import replace
 from tests.unit.bodies import NEVER, Body
 from tests.unit.stands import BEFORE, FREED, LADDER, LOW, NEED, Scene
@@ -269,21 +269,16 @@ def test_such_a_rule_takes_over_once_that_time_is_over_and_one_that_goes_by_byte
         (Or((LOW, Comparison("psi.memory.some", ">", 0.3, over=1.0))), False),
         (Or((Comparison("psi.io.some", ">", 0.3, over=1.0), Comparison("psi.memory.some", ">", 0.3, over=1.0))), True),
         (Not(Comparison("psi.memory.some", ">", 0.3, over=1.0)), False),
-        (Comparison("forecast.exhausted", "<", 60.0), True),
-        (Comparison("forecast.exhausted", ">", 60.0), False),
-        (Comparison("mem.growth", ">", 1e8, over=1.0), True),
-        (Or((Comparison("forecast.exhausted", "<", 60.0), Comparison("psi.memory.some", ">", 0.3, over=1.0))), True),
-        (Comparison("vm.scan", ">", 1e8, over=1.0), False),
     ],
 )
-def test_which_conditions_look_back(condition: Condition, so: bool) -> None:
-    assert looks_back(condition) is so
+def test_which_conditions_need_a_stall(condition: Condition, so: bool) -> None:
+    assert goes_by_stalls(condition) is so
 
 
-@pytest.mark.parametrize(("name", "rules"), [("desktop", {"frozen", "stalled", "low"}), ("server", {"stalled", "low"})])
+@pytest.mark.parametrize(("name", "rules"), [("desktop", {"frozen", "stalled"}), ("server", {"stalled"})])
 def test_which_rules_of_the_presets_wait(name: str, rules: set[str]) -> None:
     found = load(name).rules
-    assert {rule.name for rule in found if rule.steps and not rule.tentative and looks_back(rule.when)} == rules
+    assert {rule.name for rule in found if rule.steps and not rule.tentative and goes_by_stalls(rule.when)} == rules
 
 
 # --- who is left alone ------------------------------------------------------------------------------------------

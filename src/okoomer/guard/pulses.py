@@ -7,7 +7,7 @@ from okoomer.guard.act import Act
 from okoomer.guard.asking import PAUSED, SPENT, UNABLE
 from okoomer.guard.passed import PassedOver
 from okoomer.policy.metrics import available
-from okoomer.policy.tentative import looks_back
+from okoomer.policy.tentative import goes_by_stalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MEMORY, ASIDE = 60.0, 60.0
 #: Seconds since a unit's last pause of this kind began after which it begins anew: who has not filled what room there
 #: was by then is no hog, or a slow one.
 ANEW = 3.5
-#: Seconds since the last pause of this kind for which rules that look back wait for what comes of it, and since the
+#: Seconds since the last pause of this kind for which rules that go by stalls wait for what comes of it, and since the
 #: first one of an episode, after which they wait no longer.
 PATIENCE, LONGEST = 4.0, 16.0
 #: Seconds between two pauses that are of one trouble, whoever was paused; and after which more of them do not help: two
@@ -85,7 +85,7 @@ class Pulses:
         """The rules that wait for what comes of a moment's pause, as indices."""
         if not self.patient(now):
             return []
-        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and looks_back(rule.when)]
+        return [at for at, rule in enumerate(policy.rules) if not rule.tentative and goes_by_stalls(rule.when)]
 
     def note(self, act: Act, paused: bool, held: int, now: float) -> None:
         """Remembers that the unit of an act, which holds so many bytes, was paused, or could not be."""
@@ -130,7 +130,7 @@ class Pulses:
 
     def patient(self, now: float) -> bool:
         """Whether what comes of a pause is not known yet: who stands still hurts nobody, but the stall of a moment ago
-        is still seen, so is how fast memory fell, and what was on its way to a disk is still being written."""
+        is still seen, and what was on its way to a disk is still being written."""
         return now - self._last < PATIENCE and now - self._first < LONGEST
 
     def _forget(self, now: float) -> None:

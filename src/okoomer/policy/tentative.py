@@ -3,7 +3,7 @@ they are right. Pure."""
 
 from __future__ import annotations
 
-from okoomer.policy.metrics import AVERAGE, FORECAST, METRICS, STALL, TREND
+from okoomer.policy.metrics import METRICS
 from okoomer.policy.model import And, Comparison, Held, Or
 from okoomer.policy.scale import LAST
 
@@ -48,16 +48,13 @@ def has_watchdog(pid: int, environment: str) -> bool:
     return not meant or f"WATCHDOG_PID={pid}" in meant
 
 
-def looks_back(condition: Condition) -> bool:
-    """Whether a condition can hold only by what has been: somebody has waited, or memory has fallen. Whoever is to
-    blame does neither any more once he stands still, so that a pause shows within a moment what a longer look would."""
+def goes_by_stalls(condition: Condition) -> bool:
+    """Whether a condition can hold only if somebody waits. Whoever is to blame waits no longer once he stands still, so
+    that a pause shows within a moment what a longer look at the stall would."""
     if isinstance(condition, Comparison):
-        metric = METRICS[condition.metric]
-        if metric.name == FORECAST:
-            return condition.operator in ("<", "<=")
-        return metric.kind in (STALL, AVERAGE, TREND) and condition.operator in (">", ">=")
+        return METRICS[condition.metric].stalls and condition.operator in (">", ">=")
     if isinstance(condition, Held):
-        return looks_back(condition.condition)
+        return goes_by_stalls(condition.condition)
     if isinstance(condition, And):
-        return any(map(looks_back, condition.parts))
-    return isinstance(condition, Or) and all(map(looks_back, condition.parts))
+        return any(map(goes_by_stalls, condition.parts))
+    return isinstance(condition, Or) and all(map(goes_by_stalls, condition.parts))
