@@ -35,6 +35,14 @@ def test_a_unit_is_slowed_down_and_told_to_end_if_the_rule_holds_still() -> None
     assert scene.done and scene.told(Died)
 
 
+def test_who_has_ended_before_he_was_told_to_is_slow_no_more() -> None:
+    scene = Scene(Body(7, leaves=2.0), steps=(Step("slow", 1.0), Step("ask", 10.0), *LADDER[1:])).until(1.5)
+    assert scene.slows.slowed and scene.ladder.questions()
+    scene.world.now = 2.5
+    assert scene.answer(END) == "ok" and not scene.sent() and not scene.slows.slowed
+    assert scene.until(5.0).done and scene.told(Died)
+
+
 def test_the_share_of_a_processor_is_passed_on() -> None:
     scene = Scene(steps=(Step("slow", 3.0, amount=Amount(0.5, True)),))
     assert [told.cpu for told in scene.told(Slowed)] == [0.5]

@@ -333,7 +333,7 @@ class Ladder:
     def _signal(self, act: Act, number: int, now: float) -> None:
         act.request = 0
         reached, refused = self._reach.signal(act, number, now)
-        if reached:
+        if reached or not (refused or act.barred):  # also if all have ended meanwhile
             self.asking.release(act, reached, now)
         if act.barred or (refused and not reached):
             self._give_up(act, now, act.barred or os.strerror(refused))
