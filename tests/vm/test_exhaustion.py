@@ -82,9 +82,9 @@ def test_fast_hog_on_slow_swap(hardware: Hardware, guard: Daemon) -> None:
 
 
 def test_thrashing_hog_on_zram(hardware: Hardware, guard: Daemon) -> None:
-    """A full zram is not full memory, nor is an empty one no swap: what counts is that everybody waits."""
+    """A full zram is not full memory, nor is an empty one no swap. For little memory alone it is paused, which ends
+    nobody: that takes a rule that is certain."""
     result = Machine(hardware, ZramSwap(1024)).run(exhaust("/opt/vm/hog 100 4096 again", 150, guard), LIMIT_S)
     assert_rescued(result, "hog")
-    # Before, it may have been paused for a moment for little memory alone.
-    [*_, chosen] = [line for line in result.said(daemon.VOICE) if " takes " in line]
-    assert "stall" in chosen, str(result)
+    [*_, decided] = [line for line in result.said(daemon.VOICE) if " takes " in line or " goes on with " in line]
+    assert re.match("rule (exhausted|stalled|low) ", decided), str(result)
