@@ -12,7 +12,7 @@ from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Res
 from okoomer.facts import Memory, Process, Snapshot, Swap
 from okoomer.guard.act import Act
 from okoomer.guard.asking import GLANCE, LONGER, weighed
-from okoomer.guard.pulses import ANEW, ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, Pulses, repeat
+from okoomer.guard.pulses import ANEW, ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, WEARY, Pulses, repeat
 from okoomer.policy.engine import FIRED, QUIET
 from okoomer.policy.language import load
 from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
@@ -244,6 +244,13 @@ def test_rules_that_go_by_stalls_wait_for_what_comes_of_it_but_not_for_long() ->
     for now in (3.0, 6.0, 9.0, 12.5):
         asking.pulses.note(Act(0, rules[2], "x", [Process(9, 1, "x", 1.0)], 0, 0), True, 0, now)
     assert asking.patient(policy, LONGEST - 0.1) == [1] and asking.patient(policy, LONGEST) == []
+
+
+def test_after_so_many_moments_they_wait_until_a_longer_pause_has_had_time_to_make_room() -> None:
+    stall = Comparison("psi.memory.full", ">", 0.3, over=1.0)
+    scene = again(again(Scene(steps=PULSE), 2), 4)
+    asking, policy = scene.ladder.asking, Policy("p", (Rule("stall", stall, ""),))
+    assert asking.patient(policy, 4 + WEARY - 0.1) == [0] and asking.patient(policy, 4 + WEARY) == []
 
 
 def test_such_a_rule_takes_over_once_that_time_is_over_and_one_that_goes_by_bytes_at_once() -> None:

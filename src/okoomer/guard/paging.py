@@ -43,6 +43,8 @@ SPARE = 0.15
 GIVEN_UP = 4 << 20
 #: Bytes that the kernel is asked for at once, of whoever has not used them.
 ASKED = 256 << 10
+#: Seconds in which a page is read that is still in memory: another, which comes from a disk, is out already.
+AT_HAND = 0.001
 #: Bytes that may be on their way to the disk while somebody is paused for a moment, or asked.
 PIECE = 1 << 20
 #: The share of memory that has to stay available while something is fetched, and seconds for one process at most.
@@ -205,7 +207,11 @@ class Paging:
         except OSError:
             return
         try:
-            if lives(self._proc, *key) and touch(key[0], start, length, PAGE):
+            if not lives(self._proc, *key):
+                return
+            began = monotonic()
+            if touch(key[0], start, PAGE, PAGE) and monotonic() - began < AT_HAND:
+                touch(key[0], start, length, PAGE)
                 self._advise(pidfd, start, length, MADV_PAGEOUT)
         finally:
             os.close(pidfd)

@@ -52,6 +52,8 @@ class Pulses:
         self._held = 0
         #: Bytes that were available when the unit of the latest act was paused for the first time.
         self._level = 0
+        #: When what comes of a longer pause is known, too: on a disk that is busy it takes seconds to make room.
+        self._until = float("-inf")
         #: Who could not be paused.
         self.unable = PassedOver()
 
@@ -60,7 +62,7 @@ class Pulses:
         self._forget(now)
         if len(self._past.get(_key(act), ())) < times and not self._weary(act, now):
             return False
-        self._last = now  # what comes next is a pause like this, only longer
+        self._last, self._until = now, now + WEARY  # what comes next is a pause like this, only longer
         return True
 
     def _weary(self, act: Act, now: float) -> bool:
@@ -73,7 +75,9 @@ class Pulses:
         if self.spent(act, times, now):
             if act.step + 1 == len(act.rule.steps):
                 self.note(act, False, 0, now)
-                self._last = float("-inf")  # nothing follows: it is left to other rules, and those need not wait
+                self._last = self._until = float(
+                    "-inf"
+                )  # nothing follows: it is left to other rules, and those need not wait
             return SPENT
         act.first = not self._past.get(_key(act))
         self._level = act.available if act.first else self._level
@@ -131,7 +135,7 @@ class Pulses:
     def patient(self, now: float) -> bool:
         """Whether what comes of a pause is not known yet: who stands still hurts nobody, but the stall of a moment ago
         is still seen, and what was on its way to a disk is still being written."""
-        return now - self._last < PATIENCE and now - self._first < LONGEST
+        return now < self._until or (now - self._last < PATIENCE and now - self._first < LONGEST)
 
     def _forget(self, now: float) -> None:
         self._past = {key: times for key, times in self._past.items() if now - times[-1] < ANEW}
