@@ -43,8 +43,8 @@ SPARE = 0.15
 GIVEN_UP = 4 << 20
 #: Bytes that the kernel is asked for at once, of whoever has not used them.
 ASKED = 256 << 10
-#: Seconds in which a page is read that is still in memory: another, which comes from a disk, is out already.
-AT_HAND = 0.001
+#: Seconds in which a page is read that is still in memory, or comes from a disk that has nothing else to do.
+AT_HAND = 0.005
 #: Bytes that may be on their way to the disk while somebody is paused for a moment, or asked.
 PIECE = 1 << 20
 #: The share of memory that has to stay available while something is fetched, and seconds for one process at most.
