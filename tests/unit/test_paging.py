@@ -79,14 +79,14 @@ def test_nothing_is_fetched_beyond_what_there_is_room_for(
     holder: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    (tmp_path / "meminfo").write_text("MemTotal: 1600 kB\nMemAvailable: 99 kB\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 1600 kB\nMemFree: 0 kB\nMemAvailable: 99 kB\n")
     monkeypatch.setattr("okoomer.guard.paging.touch", lambda pid, *rest: asked.append(pid))
     (tmp_path / str(holder[0])).symlink_to(f"/proc/{holder[0]}")
     paging = Paging(str(tmp_path))
     paging.fetch([holder])
     until(lambda: paging.fetched([holder]) and not paging._busy)
     assert not asked
-    (tmp_path / "meminfo").write_text("MemTotal: 1600 kB\nMemAvailable: 100 kB\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 1600 kB\nMemFree: 0 kB\nMemAvailable: 100 kB\n")
     paging.fetch([holder])
     until(lambda: paging.fetched([holder]) and not paging._busy)
     assert len(asked) >= 8 and not paging.trouble
@@ -169,7 +169,8 @@ def test_a_process_belongs_to_the_job_above_it() -> None:
 
 
 def meminfo(**kib: int) -> str:
-    return "".join(f"{name}: {size} kB\n" for name, size in {"MemTotal": 1 << 20, **kib}.items())
+    sizes = {"MemTotal": 1 << 20, "MemFree": 0, "SwapTotal": 1 << 20, **kib}
+    return "".join(f"{name}: {size} kB\n" for name, size in sizes.items())
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ from errno import EINVAL, ENOMEM
 from time import sleep
 
 from okoomer.guard.stop import lives
-from okoomer.kernel import control
+from okoomer.kernel import control, meminfo
 from okoomer.kernel.cgroup import mount
 from okoomer.kernel.clock import monotonic
-from okoomer.kernel.files import number_after, read
+from okoomer.kernel.files import read
 from okoomer.kernel.process import PAGE, resident
 from okoomer.kernel.syscalls import MADV_PAGEOUT, MADV_WILLNEED, process_madvise, set_name, touch
 from okoomer.policy.metrics import effective_swap
@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from okoomer.facts import Snapshot
+    from okoomer.facts import Memory, Snapshot, Swap
     from okoomer.guard.missed import Missed
 
     Key = tuple[int, int]
@@ -178,43 +178,34 @@ class Paging:
                     wanted -= out
                     self.written += out
                     self._sent.append((key, cgroup, start, length, out))
-                    self._free(self._await(until), until, self._ahead)
+                    self._free(self._await(until, self._ahead), until, self._ahead)
         if not self._halted:
             self._free(self._await(until, 0), until, 0)
 
     def _strides(self, size: int) -> int:
         return min(self._stride, share(size))
 
-    def _free(self, meminfo: bytes, until: float, ahead: int) -> None:
+    def _free(self, swap: Swap, until: float, ahead: int) -> None:
         """Has what was sent to swap leave memory, but for the last so many bytes, which may be on their way yet."""
-        total, free = (number_after(meminfo, key) or 0 for key in (b"\nSwapTotal:", b"\nSwapFree:"))
         while self._sent and sum(piece[4] for piece in self._sent) > ahead and not self._halted and monotonic() < until:
             key, cgroup, start, length, out = self._sent.pop(0)
-            if free * 2 <= total:
+            if swap.free * 2 <= swap.total:
                 # Whatever is read now loses its place in swap, and would be written once more.
                 self._written[cgroup] = self._written.get(cgroup, 0) + out
                 if self._written[cgroup] >= GIVEN_UP:
                     self._give_up(cgroup, self._written.pop(cgroup))
-            elif (number_after(meminfo, b"\nSwapCached:") or 0) << 10 >= out // 2:  # else it has left it already
+            elif swap.cached >= out // 2:  # else it has left it already
                 for at in range(start, start + length, CHUNK):
                     self._forget(key, at, min(CHUNK, start + length - at))
 
     def _forget(self, key: Key, start: int, length: int) -> None:
         """A range of a process that is in swap and still in memory leaves that. For what it does not have mapped the
         kernel takes no advice; so it is mapped, by reading it, and is then what it is in swap."""
-        try:
-            pidfd = os.pidfd_open(key[0])
-        except OSError:
-            return
-        try:
-            if not lives(self._proc, *key):
-                return
+        for pidfd in self._opened(key):
             began = monotonic()
             if touch(key[0], start, PAGE, PAGE) and monotonic() - began < AT_HAND:
                 touch(key[0], start, length, PAGE)
                 self._advise(pidfd, start, length, MADV_PAGEOUT)
-        finally:
-            os.close(pidfd)
 
     def _sweep(self, target: int) -> None:
         mounted = mount(self._proc)
@@ -227,13 +218,9 @@ class Paging:
             return
         try:
             while monotonic() < until:
-                meminfo = read(f"{self._proc}/meminfo")
-                available, free, pending = (
-                    (number_after(meminfo, key) or 0) << 10
-                    for key in (b"\nMemAvailable:", b"\nSwapFree:", b"\nWriteback:")
-                )
-                begun = free if begun is None else begun
-                if available >= target or min(begun - free, pending) > self._ahead:
+                memory, swap = self._memory()
+                begun = swap.free if begun is None else begun
+                if memory.available >= target or min(begun - swap.free, memory.writeback) > self._ahead:
                     break
                 os.write(reclaim, b"%d" % ASKED)
         except OSError:
@@ -241,15 +228,16 @@ class Paging:
         finally:
             os.close(reclaim)
 
-    def _await(self, until: float, most: int | None = None) -> bytes:
-        """Returns when little is on its way to the disk: /proc/meminfo of that time."""
-        most = self._ahead if most is None else most
+    def _await(self, until: float, most: int) -> Swap:
+        """Returns when no more than that is on its way to the disk: swap as it is then."""
         while True:
-            meminfo = read(f"{self._proc}/meminfo")
-            found = number_after(meminfo, b"\nWriteback:")
-            if found is None or found << 10 <= most or monotonic() >= until:
-                return meminfo
+            memory, swap = self._memory()
+            if memory.writeback <= most or monotonic() >= until:
+                return swap
             sleep(GLIMPSE)
+
+    def _memory(self) -> tuple[Memory, Swap]:
+        return meminfo.parse(read(f"{self._proc}/meminfo"))
 
     def _give_up(self, cgroup: str, amount: int) -> None:
         """Has a cgroup give up so many bytes, which are in swap already."""
@@ -291,11 +279,10 @@ class Paging:
     def _fits(self) -> bool:
         """Whether there is room for more."""
         try:
-            text = read(f"{self._proc}/meminfo")
-            total, left = number_after(text, b"MemTotal:"), number_after(text, b"\nMemAvailable:")
+            memory, _ = self._memory()
         except (OSError, ValueError, IndexError):
             return False
-        return total is None or left is None or left >= LEFT * total
+        return memory.available >= LEFT * memory.total
 
     def _ranges(self, key: Key, begin: int, piece: Callable[[int], int]) -> Iterator[tuple[int, int, int]]:
         """Pieces of a process's own memory from an address on: a descriptor of the process, address and length.
@@ -303,21 +290,28 @@ class Paging:
         Args:
             piece: Gives the length of the next one, of a range of so many bytes.
         """
-        try:
-            pidfd = os.pidfd_open(key[0])
-        except OSError:
-            return
-        try:
-            if not lives(self._proc, *key):
+        for pidfd in self._opened(key):
+            try:
+                ranges = own(read(f"{self._proc}/{key[0]}/maps", MAPS))
+            except OSError as error:
+                self.trouble = f"/proc/PID/maps: {error.strerror}"
                 return
-            for start, end in own(read(f"{self._proc}/{key[0]}/maps", MAPS)):
+            for start, end in ranges:
                 at = max(start, begin)
                 while at < end:
                     length = min(piece(end - start), end - at)
                     yield pidfd, at, length
                     at += length
-        except OSError as error:
-            self.trouble = f"/proc/PID/maps: {error.strerror}"
+
+    def _opened(self, key: Key) -> Iterator[int]:
+        """A descriptor of a process, as long as it is looked at; none if it is gone."""
+        try:
+            pidfd = os.pidfd_open(key[0])
+        except OSError:
+            return
+        try:
+            if lives(self._proc, *key):
+                yield pidfd
         finally:
             os.close(pidfd)
 
