@@ -67,11 +67,7 @@ class Missed:
             for pid in kernel.pids(self._proc):
                 if len(found) >= MOST:
                     break
-                try:
-                    fields = read(f"{self._proc}/{pid}/stat").rpartition(b")")[2].split()
-                    found[int(pid)] = int(fields[9])
-                except (OSError, ValueError, IndexError):
-                    continue  # it is gone
+                found[int(pid)] = kernel.waited(self._proc, pid)
         except OSError:
             pass  # they cannot be listed, which is told of by whoever needs it
         return found

@@ -228,6 +228,14 @@ def _in_memory(proc: str, pid: int | str) -> tuple[int, int]:
         return 0, 0
 
 
+def waited(proc: str, pid: int | str) -> int:
+    """How often a process has waited for a page; 0 where it is gone."""
+    try:
+        return int(read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()[9])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def worked(proc: str, pid: int) -> int:
     """A figure that changes when a process does anything: CPU time in ticks, and faults that had to wait; 0 where it is
     gone."""
