@@ -60,8 +60,9 @@ def _of_cgroup(
 
 def _cgroup_stalls() -> list[Metric]:
     metrics = []
+    lines = (("some", "at least one of its tasks"), ("full", "all of its tasks at once"))
     for resource in ("memory", "io", "cpu"):
-        for line, who in (("some", "at least one of its tasks"), ("full", "all of its tasks at once")):
+        for line, who in lines:
             name, field = f"cgroup.psi.{resource}.{line}", f"{resource}_pressure"
             text = f"share of time in which {who} waited for {resource}, from the totals of its {resource}.pressure"
             metrics.append(Metric(name, STALL, text, of_pressure(resource, line, "total"), fields=(field,)))
@@ -69,7 +70,7 @@ def _cgroup_stalls() -> list[Metric]:
                 text = f"the same over the last {average[3:]} s, as the kernel averages it"
                 read = of_pressure(resource, line, average)
                 metrics.append(Metric(f"{name}.{average}", AVERAGE, text, read, fields=(field,)))
-    for line, who in (("some", "at least one of its tasks"), ("full", "all of its tasks at once")):
+    for line, who in lines:
         text = f"share of time in which {who} waited for memory, not counting while it was at a limit of its own"
         # With `left` comes the cgroup's memory, where there is a limit.
         fields = ("memory_pressure", "left", "frozen")
