@@ -12,18 +12,16 @@ from okoomer.events.model import BY_RULE, Died, Paused, Question, Recovered, Res
 from okoomer.facts import Memory, Process, Snapshot, Swap
 from okoomer.guard.act import Act
 from okoomer.guard.asking import GLANCE, LONGER, weighed
-from okoomer.guard.pulses import ANEW, ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, WEARY, Pulses, repeat
+from okoomer.guard.pulses import ASIDE, CLOSELY, FEW, LEAST, LONGEST, MOST, PATIENCE, WEARY, Pulses, repeat
 from okoomer.policy.engine import FIRED, QUIET
-from okoomer.policy.language import load
-from okoomer.policy.model import And, Comparison, Held, Not, Or, Policy, Rule, Step
-from okoomer.policy.tentative import goes_by_stalls, has_watchdog
+from okoomer.policy.model import And, Comparison, Policy, Rule, Step
+from okoomer.policy.tentative import ANEW
 from okoomer.record import replace
 from tests.unit.bodies import NEVER, Body
 from tests.unit.stands import BEFORE, FREED, LADDER, LOW, NEED, Scene
 
 if TYPE_CHECKING:
     from okoomer.guard.room import Room
-    from okoomer.policy.model import Condition
 
 PULSE = (Step("pause", 1.5, times=2), *LADDER)
 
@@ -265,45 +263,7 @@ def test_such_a_rule_takes_over_once_that_time_is_over_and_one_that_goes_by_byte
         assert scene.sent() == [(pytest.approx(at, abs=0.1), SIGKILL)]
 
 
-@pytest.mark.parametrize(
-    ("condition", "so"),
-    [
-        (Comparison("psi.memory.full", ">", 0.3, over=1.0), True),
-        (Comparison("psi.memory.full.avg10", ">", 0.3), True),
-        (Comparison("psi.memory.full", "<", 0.3, over=1.0), False),
-        (LOW, False),
-        (And((LOW, Held(Comparison("psi.memory.some", ">=", 0.3, over=1.0), 2.0))), True),
-        (Or((LOW, Comparison("psi.memory.some", ">", 0.3, over=1.0))), False),
-        (Or((Comparison("psi.io.some", ">", 0.3, over=1.0), Comparison("psi.memory.some", ">", 0.3, over=1.0))), True),
-        (Not(Comparison("psi.memory.some", ">", 0.3, over=1.0)), False),
-    ],
-)
-def test_which_conditions_need_a_stall(condition: Condition, so: bool) -> None:
-    assert goes_by_stalls(condition) is so
-
-
-@pytest.mark.parametrize(("name", "rules"), [("desktop", {"frozen", "stalled"}), ("server", {"stalled"})])
-def test_which_rules_of_the_presets_wait(name: str, rules: set[str]) -> None:
-    found = load(name).rules
-    assert {rule.name for rule in found if rule.steps and not rule.tentative and goes_by_stalls(rule.when)} == rules
-
-
-# --- who is left alone ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("environment", "watched"),
-    [
-        ("HOME=/ WATCHDOG_USEC=30000000 WATCHDOG_PID=42", True),
-        ("WATCHDOG_USEC=30000000", True),
-        ("WATCHDOG_USEC=30000000 WATCHDOG_PID=41", False),  # of whoever has started it
-        ("NOTIFY_SOCKET=/run/systemd/notify", False),
-        ("MY_WATCHDOG_USEC=1", False),
-        ("", False),
-    ],
-)
-def test_who_has_a_watchdog_is_known_by_its_environment(environment: str, watched: bool) -> None:
-    assert has_watchdog(42, environment) is watched
+# --- who is paused once more ------------------------------------------------------------------------------------
 
 
 def moment(scene: Scene, held: list[int]) -> Scene:

@@ -6,8 +6,8 @@ from okoomer.events.model import BY_RULE
 from okoomer.guard.act import Act
 from okoomer.guard.asking import PAUSED, SPENT, UNABLE
 from okoomer.guard.passed import PassedOver
-from okoomer.policy.metrics import available
-from okoomer.policy.tentative import goes_by_stalls
+from okoomer.policy.metrics import available, pending
+from okoomer.policy.tentative import ANEW, goes_by_stalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 #: Seconds for which an episode is remembered, and for which somebody who cannot be paused is passed over.
 MEMORY, ASIDE = 60.0, 60.0
-#: Seconds since a unit's last pause of this kind began after which it begins anew: who has not filled what room there
-#: was by then is no hog, or a slow one.
-ANEW = 3.5
 #: Seconds since the last pause of this kind for which rules that go by stalls wait for what comes of it, and since the
 #: first one of an episode, after which they wait no longer.
 PATIENCE, LONGEST = 4.0, 16.0
@@ -46,7 +43,8 @@ class Pulses:
     """See the module."""
 
     def __init__(self) -> None:
-        self._past: dict[Key, list[float]] = {}
+        #: How often each was paused, one soon after the other, and when the latest time.
+        self._past: dict[Key, tuple[int, float]] = {}
         self._first = self._last = self._began = float("-inf")
         self._act: Act | None = None
         self._held = 0
@@ -60,7 +58,7 @@ class Pulses:
     def spent(self, act: Act, times: int, now: float) -> bool:
         """Whether the unit of an act has been paused so often by its rule that something else has to come."""
         self._forget(now)
-        if len(self._past.get(_key(act), ())) < times and not self._weary(act, now):
+        if self._times(_key(act)) < times and not self._weary(act, now):
             return False
         self._last, self._until = now, now + WEARY  # what comes next is a pause like this, only longer
         return True
@@ -75,11 +73,10 @@ class Pulses:
         if self.spent(act, times, now):
             if act.step + 1 == len(act.rule.steps):
                 self.note(act, False, 0, now)
-                self._last = self._until = float(
-                    "-inf"
-                )  # nothing follows: it is left to other rules, and those need not wait
+                # Nothing follows: it is left to other rules, and those need not wait.
+                self._last = self._until = float("-inf")
             return SPENT
-        act.first = not self._past.get(_key(act))
+        act.first = not self._times(_key(act))
         self._level = act.available if act.first else self._level
         act.pulse = asking.pause(act, BY_RULE + act.rule.name, now, act.beside)
         self.note(act, act.pulse, asking.weigh(act), now)
@@ -104,7 +101,9 @@ class Pulses:
         # Who stands still with it because he would fill what it leaves has been paused as often.
         others = [(act.rule.name, other.pid, other.started) for other in act.beside[:FEW]]
         for key in (*others, _key(act)):
-            self._past[key] = [*self._past.pop(key, []), now]
+            times = self._times(key)
+            self._past.pop(key, None)  # it goes to the end
+            self._past[key] = times + 1, now
         while len(self._past) > MOST:
             del self._past[next(iter(self._past))]
 
@@ -121,7 +120,8 @@ class Pulses:
         act, left, now = self._act, available(snapshot), snapshot.time
         if act is None or act.hold or left >= self._level or now < act.deadline + act.rule.rest:
             return False
-        if min(snapshot.memory.writeback, snapshot.swap.cached) > PENDING * snapshot.memory.total:
+        # Nothing of it is looked at any more once that was too long ago.
+        if self.latest(act.index, now) is None or pending(snapshot) > PENDING * snapshot.memory.total:
             return False
         if (ladder.asking.weigh(act) - self._held) * SOON < left * (now - act.deadline):
             return False  # it is in no hurry, and may have come to its end before that
@@ -137,8 +137,11 @@ class Pulses:
         is still seen, and what was on its way to a disk is still being written."""
         return now < self._until or (now - self._last < PATIENCE and now - self._first < LONGEST)
 
+    def _times(self, key: Key) -> int:
+        return self._past.get(key, (0, 0.0))[0]
+
     def _forget(self, now: float) -> None:
-        self._past = {key: times for key, times in self._past.items() if now - times[-1] < ANEW}
+        self._past = {key: past for key, past in self._past.items() if now - past[1] < ANEW}
 
 
 def repeat(ladder: Ladder, index: int, available: int, now: float) -> bool:

@@ -105,6 +105,11 @@ def effective_swap(snapshot: Snapshot) -> int:
     return disk + int(swap.zram_free * max(0.0, 1 - (used + FORETASTE / 2) / (stored + FORETASTE)))
 
 
+def pending(snapshot: Snapshot) -> int:
+    """Bytes that are on their way to swap, and free once they are written."""
+    return min(snapshot.memory.writeback, snapshot.swap.cached)
+
+
 def in_use(snapshot: Snapshot) -> int:
     """Bytes that are taken, memory and swap together. Pages on their way to swap are in both and count once."""
     swap = snapshot.swap
@@ -195,7 +200,7 @@ METRICS = Metrics(
             "mem.pending",
             LEVEL,
             "memory that is on its way to swap, and free once it is written (Writeback, at most SwapCached)",
-            lambda s: min(s.memory.writeback, s.swap.cached),
+            pending,
             memory_total,
             sudden=True,
         ),

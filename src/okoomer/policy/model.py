@@ -120,8 +120,8 @@ class Amount(Record):
 class Step(Record):
     """One rung of the ladder and how long to wait on it, in seconds, before the next; `command` is what `run` runs,
     `amount` what `shrink` takes away, or the share of one processor that `slow` leaves. With `times` a pause is no more
-    than that: the unit runs again and the act is over, until it has been paused so by its rule so many times, no more
-    than 3.5 s apart; then the next step comes instead."""
+    than that: the unit runs again and the act is over, until it has been paused so by its rule so many times, one soon
+    after the other (tentative.ANEW); then the next step comes instead."""
 
     kind: str
     seconds: float = 0.0

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from okoomer.policy.model import Condition
     from okoomer.policy.scale import Candidate
 
+#: Seconds since a unit's last pause of this kind began after which it begins anew: who has not filled what room there
+#: was by then is no hog, or a slow one.
+ANEW = 3.5
 #: The share of all growth from which somebody's pause would be felt.
 GROWTH_SHARE = 0.25
 

@@ -17,6 +17,7 @@ from okoomer.policy.metrics import (
     USER_AVAILABLE,
 )
 from okoomer.policy.model import LEVELS, POINTED, And, Comparison, Held, Not, Ratios, Somewhere
+from okoomer.policy.tentative import ANEW
 from okoomer.policy.write import command_text
 
 TYPE_CHECKING = False
@@ -268,7 +269,7 @@ def _step(step: Step, rule: Rule) -> str:
         lasts = f"{what} for {duration(step.seconds)}"
         if not step.times:
             return lasts
-        often = "once" if step.times == 1 else f"{step.times} times no more than 3.5 s apart"
+        often = "once" if step.times == 1 else f"{step.times} times no more than {duration(ANEW)} apart"
         onward = "" if step is rule.steps[-1] else ", and if it hurts on"
         return f"{lasts} and lets it run again, {often}{onward}"
     return what + (f" and waits up to {duration(step.seconds)}" if step.seconds else "")
