@@ -259,11 +259,13 @@ def test_a_process_group_ends_together_if_that_is_asked(box: Box, start: Start, 
     other = box.spawn(rss_bytes=HOG // 3, name="other")
     daemon = start(*["-g"] * whole, "--prefer", "pair")
     available(box, 0.03)
-    daemon.wait_line("exited after", PATIENCE)
+    count = 2 if whole else 1
+    box.until(lambda: len(box.deaths) == count, PATIENCE, "whom it takes")
     available(box, 0.5)
+    daemon.wait_line("exited after", PATIENCE)
     ended = {proc.pid for proc in box.deaths}
     assert leader.pid in ended or not whole
-    assert len(ended) == (2 if whole else 1) and other.alive and daemon.alive
+    assert len(ended) == count and other.alive and daemon.alive
 
 
 # --- programs beside it ---------------------------------------------------------------------------------------------

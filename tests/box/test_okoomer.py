@@ -119,6 +119,7 @@ def test_a_victim_that_cannot_die_does_not_hold_up_the_next(box: Box, start: Sta
         guard = start()
         available(box, 0.03)
         assert hog.wait(60).signal == signal.SIGKILL
+        guard.wait_line('"event": "stuck"', 10)
         [aside] = events(guard, "stuck")
         assert aside["pids"] == [stuck.pid] and stuck.alive
     assert stuck.wait(60).signal == signal.SIGKILL

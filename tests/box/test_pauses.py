@@ -53,11 +53,11 @@ def test_whom_a_guard_has_paused_runs_again_when_the_guard_ends(
     box.memory(available=int(box.total * 0.08))
     first.wait_line('"event": "paused"', 60)
     box.until(lambda: state(hog) == "T", 60, "the hog to stand still")
-    box.memory(available=int(box.total * 0.8))
     first.kill(number)
     box.until(lambda: state(hog) != "T", 60, "the hog to run again")
     assert hog.alive
     first.wait(60)
+    box.memory(available=int(box.total * 0.8))
     # The next one finds nobody who stands still, and is not troubled.
     second = guard()
     assert state(hog) != "T" and second.alive and hog.alive
@@ -69,7 +69,6 @@ def test_the_next_guard_resumes_whom_a_guard_and_its_watcher_left(box: Box, guar
     box.memory(available=int(box.total * 0.08))
     first.wait_line('"event": "paused"', 60)
     box.until(lambda: state(hog) == "T", 60, "the hog to stand still")
-    box.memory(available=int(box.total * 0.8))
     [watcher] = [
         int(entry.name)
         for entry in box.proc.iterdir()
@@ -78,6 +77,7 @@ def test_the_next_guard_resumes_whom_a_guard_and_its_watcher_left(box: Box, guar
     box.spawn(["sh", "-c", f"kill -KILL {watcher} {first.pid}"]).wait(60)
     first.wait(60)
     assert state(hog) == "T"
+    box.memory(available=int(box.total * 0.8))
     guard()
     box.until(lambda: state(hog) != "T", 60, "the hog to run again")
     assert hog.alive
