@@ -96,6 +96,21 @@ def test_nothing_is_fetched_beyond_what_there_is_room_for(
     assert not paging.trouble
 
 
+@pytest.mark.parametrize("text", [None, "MemTotal: much\n", ""])
+def test_where_it_is_not_known_what_is_on_its_way_to_the_disk_that_go_ends_and_why_is_known(
+    holder: tuple[int, int], tmp_path: Path, text: str | None
+) -> None:
+    if text is not None:
+        (tmp_path / "meminfo").write_text(text)
+    (tmp_path / str(holder[0])).symlink_to(f"/proc/{holder[0]}")
+    paging = Paging(str(tmp_path))
+    for _ in range(2):
+        paging.trouble = ""
+        paging.put_out([holder], 4 * MIB)
+        until(lambda: not paging._busy)
+        assert paging.trouble.startswith("/proc/meminfo: ")
+
+
 def test_who_has_to_stand_still_again_is_fetched_no_longer(
     holder: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,8 @@ class Paging:
             os.setpriority(os.PRIO_PROCESS, 0, LATER)  # of this thread alone
             try:
                 work()
+            except (OSError, ValueError, IndexError) as error:
+                self.trouble = f"/proc/meminfo: {error}"  # the next go tries again
             finally:
                 self._busy.discard(name)
 
