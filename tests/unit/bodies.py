@@ -96,6 +96,9 @@ class Grip:
         self._body.signals.append((self._world.now, int(number)))
         self._body.dies = min(self._body.dies, self._world.now + self._body.patience[int(number)])
 
+    def hasten(self) -> None:
+        pass
+
     def dead(self) -> bool:
         return self._world.now >= self._body.dies
 

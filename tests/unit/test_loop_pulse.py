@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from okoomer.events import model
@@ -11,6 +13,10 @@ from okoomer.record import replace
 from tests.unit.stands import Stands
 from tests.unit.strategies import MIB
 from tests.unit.test_loop import KILLS, Stage
+
+if TYPE_CHECKING:
+    from okoomer.facts import Snapshot
+    from okoomer.policy.choose import Choice
 
 LOW = Comparison("mem.available", "<", 0.1, share=True)
 MOMENT = Rule("moment", LOW, "", unit="process", rank="growth", steps=(Step("pause", 1.5, times=3),), rest=0.1)
@@ -66,3 +72,39 @@ def test_what_a_moment_leaves_to_a_rule_that_is_more_urgent_it_takes_at_once(mon
     [killed] = [event for event in stage.events if isinstance(event, model.Signalled)]
     assert (over.rule, over.before, over.reason, over.pids) == ("urgent", "moment", "low-memory", (11,))
     assert dict(over.values)["mem.available"] is not None and killed.reason == "low-memory"
+
+
+class Waiting:
+    """Load control that notes how often it looks."""
+
+    idle = True
+
+    def __init__(self, knows: bool) -> None:
+        self.knows = knows
+        self.looks = 0
+
+    def tend(self, *_: object) -> None:
+        self.looks += 1
+
+    def instead(self, rule: Rule, choice: Choice, snapshot: Snapshot) -> Choice:
+        return choice
+
+
+@pytest.mark.parametrize(
+    ("rule", "knows", "looks"),
+    [
+        pytest.param(KILLS, True, 0, id="somebody has to go now"),
+        pytest.param(KILLS, False, 1, id="it is not known yet who waits"),
+        pytest.param(MOMENT, True, 1, id="it is not certain"),
+    ],
+)
+def test_who_has_to_go_goes_before_it_is_looked_who_could_wait(
+    monkeypatch: pytest.MonkeyPatch, rule: Rule, knows: bool, looks: int
+) -> None:
+    stage = Growing(monkeypatch, rule)
+    waiting = Waiting(knows)
+    stage.guard.turns = waiting  # type: ignore[assignment]
+    stage.cycle(0.05)
+    assert waiting.looks == looks and (stage.world.signals(9) or paused(stage))
+    stage.cycle(0.05)
+    assert waiting.looks == looks + 1, "while that is under way there is time"

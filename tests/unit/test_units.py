@@ -82,6 +82,13 @@ def test_systemd_finds_no_fault_in_a_unit(unit: str, root: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("unit", [OURS[0], *ROLES, "systemd-oomd.service.d/okoomer.conf"])
+def test_what_a_guard_is_preferred_by_counts_among_the_slices(unit: str) -> None:
+    service = settings(SYSTEM / unit)["Service"]
+    assert service["Slice"] == ["-.slice"]
+    assert int(service["CPUWeight"][0]) == int(service["IOWeight"][0]) == 1000
+
+
 @pytest.mark.parametrize("unit", [GUARD, COURIER, DESKTOP], ids=["guard", "courier", "desktop"])
 def test_the_commands_of_the_units_are_those_that_okoomer_has(unit: dict[str, dict[str, list[str]]]) -> None:
     lines = [line.lstrip("-") for name in ("ExecStart", "ExecStopPost") for line in unit["Service"].get(name, ())]

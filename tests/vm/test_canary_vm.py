@@ -34,7 +34,7 @@ def test_under_the_unit_the_canary_is_of_nobody_and_in_no_protected_cgroup(
             echo "adj $(cat /proc/$canary/oom_score_adj)"
             echo "nice $(ps -o ni= -p $canary)"
             grep -E '^(Uid|CapEff|VmLck|RssAnon):' /proc/$canary/status
-            echo "min $(cat /sys/fs/cgroup/system.slice/okoomer.service/memory.min)"
+            echo "min $(cat /sys/fs/cgroup/okoomer.service/memory.min)"
             echo "trouble $(journalctl --unit okoomer OKOOMER_EVENT=trouble --output cat)"
             kill -STOP $canary
             await 120 sh -c "journalctl --unit okoomer OKOOMER_EVENT=warned --output cat | grep -q ."

@@ -7,6 +7,7 @@ from errno import EOPNOTSUPP, EPERM, ESRCH
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from signal import SIGKILL
     from typing import Protocol
 
     class Dying(Protocol):
@@ -17,21 +18,30 @@ if TYPE_CHECKING:
         @property
         def pidfd(self) -> int: ...
         def signal(self, number: int) -> None: ...
+        def hasten(self) -> None: ...
         def dead(self) -> bool: ...
         def close(self) -> None: ...
+else:
+    from _signal import SIGKILL
 
 
 def signal_each(victims: Iterable[Dying], number: int) -> tuple[tuple[int, ...], int]:
-    """Sends a signal to processes. Whom it reached; and an error (errno) if somebody could not be reached."""
-    reached, refused = [], 0
+    """Sends a signal to processes. Whom it reached; and an error (errno) if somebody could not be reached.
+
+    Nobody is hastened before all have had their SIGKILL: whoever is goes first on a processor, before us too."""
+    reached: list[Dying] = []
+    refused = 0
     for victim in victims:
         try:
             victim.signal(number)
-            reached.append(victim.pid)
+            reached.append(victim)
         except OSError as error:
             if error.errno != ESRCH:
                 refused = error.errno or EPERM
-    return tuple(reached), refused
+    if number == SIGKILL:
+        for victim in reached:
+            victim.hasten()
+    return tuple(victim.pid for victim in reached), refused
 
 
 class Each:

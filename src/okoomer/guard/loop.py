@@ -173,7 +173,7 @@ class Guard:
         self._tell(snapshot, verdict)
         self._changes.report(snapshot)
         self._relieve(verdict)
-        if self.turns and not self._dry_run:
+        if self.turns and not self._dry_run and not (self.turns.knows and self._is_certain(verdict)):
             self.turns.tend(self.policy, snapshot, verdict, self.ladder)
         self._seeker.rate(verdict, snapshot)
         if self.ladder.holds and now >= self._pruned + PRUNED:
@@ -222,6 +222,10 @@ class Guard:
         if changed:
             self._refused = self._refused and self._changes.acute()
         self._levels.tell(verdict, self.ladder.ending, available(snapshot), self.left)
+
+    def _is_certain(self, verdict: Verdict) -> bool:
+        """Whether somebody has to go now: a look at who could wait would take as long as the one at who it is."""
+        return verdict.act is not None and not self.policy.rules[verdict.act].tentative
 
     def _relieve(self, verdict: Verdict) -> None:
         if not self._dry_run:

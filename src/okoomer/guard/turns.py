@@ -129,6 +129,11 @@ class TakingTurns:
         """Whether nobody waits, and nothing comes to be decided as long as memory stays as it is."""
         return not self._waiting and self._next in (float("-inf"), float("inf"))
 
+    @property
+    def knows(self) -> bool:
+        """Whether it was looked who of a family waits, so that a rule can take jobs in its place."""
+        return bool(self._waiting and self._seen)
+
     def listing(self, now: float) -> list[tuple[int, str, float, str]]:
         """Who waits: pid, name, seconds, and why."""
         return [(key[0], hold.name, now - hold.since, why) for key, (hold, why) in self._waiting.items()]

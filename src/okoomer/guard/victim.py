@@ -23,28 +23,31 @@ else:
 class Victim:
     """One process behind a pidfd, which can never come to mean another process."""
 
-    __slots__ = ("_proc", "_reaper", "pid", "pidfd")
+    __slots__ = ("_proc", "_reaper", "_threads", "pid", "pidfd")
 
     def __init__(self, pid: int, pidfd: int, proc: str, reaper: Reaper | None) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self._proc = proc
         self._reaper = reaper
+        self._threads: list[int] = []
 
     def signal(self, number: int) -> None:
-        """Sends a signal; a SIGKILL is followed by all that makes a process die fast.
+        """Sends a signal.
 
         Raises:
             OSError: It is not permitted, or the process is gone.
         """
         # The list of threads is read while the process lives: nothing of it is read once it has to die. If the signal
         # reaches it, the pid was still its own when the list was read.
-        threads = kernel.threads(self._proc, self.pid) if number == SIGKILL else []
+        self._threads = kernel.threads(self._proc, self.pid) if number == SIGKILL else []
         pidfd_send_signal(self.pidfd, number)
-        if number == SIGKILL:
-            hasten(threads)
-            if self._reaper:
-                self._reaper.reap(self.pidfd)
+
+    def hasten(self) -> None:
+        """All that makes it die fast once it has had its SIGKILL."""
+        hasten(self._threads)
+        if self._reaper:
+            self._reaper.reap(self.pidfd)
 
     def dead(self) -> bool:
         """Whether it has exited: a zombie has, its memory is gone."""

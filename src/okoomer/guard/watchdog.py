@@ -12,6 +12,7 @@ from time import sleep
 
 from okoomer.events.model import Late
 from okoomer.guard.doze import CALM
+from okoomer.guard.each import Each
 from okoomer.kernel import meminfo
 from okoomer.kernel.clock import monotonic
 from okoomer.kernel.files import Source
@@ -79,13 +80,8 @@ class Watchdog:
         name, processes = self.best
         killed = 0
         if found and found[0].available < self.short:
-            for process in processes:
-                victim = self._hands.seize(process)
-                if victim:
-                    try:
-                        victim.signal(SIGKILL)
-                        killed = killed or process.pid
-                    except OSError:
-                        pass
-                    victim.close()
+            seized = Each([victim for process in processes if (victim := self._hands.seize(process))])
+            reached, _ = seized.signal(SIGKILL)
+            seized.close()
+            killed = next(iter(reached), 0)
         self._emit(Late(late, killed, name if killed else ""))
