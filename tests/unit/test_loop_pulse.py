@@ -77,8 +77,6 @@ def test_what_a_moment_leaves_to_a_rule_that_is_more_urgent_it_takes_at_once(mon
 class Waiting:
     """Load control that notes how often it looks."""
 
-    idle = True
-
     def __init__(self, knows: bool) -> None:
         self.knows = knows
         self.looks = 0

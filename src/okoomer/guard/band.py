@@ -8,9 +8,7 @@ from errno import EPERM
 from okoomer.guard import marks
 from okoomer.guard.each import signal_each
 from okoomer.guard.limit import Limit
-from okoomer.guard.reaper import hasten
 from okoomer.kernel import control
-from okoomer.kernel import process as kernel
 from okoomer.kernel.cgroup import mount
 from okoomer.kernel.files import ABSENT
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from signal import SIGKILL
 
-    from okoomer.guard.reaper import Reaper
     from okoomer.guard.victim import Victim
 else:
     from _signal import SIGKILL
@@ -31,9 +28,7 @@ HELD = 256
 ROUNDS = 4
 
 
-def enclose(
-    proc: str, path: str, inode: int, hold: Callable[[int], Victim | None], reaper: Reaper | None, note: str = ""
-) -> Band | None:
+def enclose(proc: str, path: str, inode: int, hold: Callable[[int], Victim | None], note: str = "") -> Band | None:
     """A whole cgroup, or None if it is gone.
 
     Args:
@@ -53,7 +48,7 @@ def enclose(
         if error.errno in ABSENT:
             return None
         raise
-    return Band(directory, hold, lambda pid: kernel.threads(proc, pid), reaper, note)
+    return Band(directory, hold, note)
 
 
 class Band:
@@ -62,24 +57,13 @@ class Band:
     Args:
         directory: Closed with it.
         hold: Opens a process that is known by its pid.
-        threads: Those of a process.
-        reaper: Frees the memory of the killed.
         note: As `enclose` has it.
     """
 
-    def __init__(
-        self,
-        directory: int,
-        hold: Callable[[int], Victim | None],
-        threads: Callable[[int], list[int]],
-        reaper: Reaper | None,
-        note: str = "",
-    ) -> None:
+    def __init__(self, directory: int, hold: Callable[[int], Victim | None], note: str = "") -> None:
         self._directory = directory
         self._note = note
         self._hold = hold
-        self._threads = threads
-        self._reaper = reaper
         self._held: dict[int, Victim] = {}
         #: Who has had a SIGKILL, where each gets it for itself.
         self._killed: set[int] | None = None
@@ -167,16 +151,15 @@ class Band:
 
     def _kill(self, pids: list[int]) -> tuple[tuple[int, ...], int]:
         """cgroup.kill reaches also whoever is being born at this moment (Linux 5.14)."""
-        threads = [thread for pid in self._held for thread in self._threads(pid)]
+        for victim in self._held.values():
+            victim.brace()
         try:
             control.put(self._directory, "cgroup.kill", b"1")
         except OSError:
             self._killed = set()
             return self._sweep()
-        hasten(threads)
         for victim in self._held.values():
-            if self._reaper:
-                self._reaper.reap(victim.pidfd)
+            victim.hasten()
         return tuple(pids), 0
 
     def _sweep(self) -> tuple[tuple[int, ...], int]:

@@ -6,9 +6,11 @@ from errno import EOPNOTSUPP, EPERM, ESRCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from signal import SIGKILL
     from typing import Protocol
+
+    from okoomer.facts import Process
 
     class Dying(Protocol):
         """A process that has been seized."""
@@ -77,3 +79,8 @@ class Each:
     def close(self) -> None:
         for victim in self._victims:
             victim.close()
+
+
+def seize_each(seize: Callable[[Process], Dying | None], processes: Iterable[Process]) -> Each:
+    """Whoever of these can be seized."""
+    return Each([victim for process in processes if (victim := seize(process))])

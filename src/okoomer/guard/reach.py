@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from okoomer.events.model import BY_KERNEL, BY_LIMIT, Signalled
 from okoomer.guard.act import TOLD
-from okoomer.guard.each import Each
+from okoomer.guard.each import Each, seize_each
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Reach:
 
     def _grip(self, act: Act) -> Grip:
         if not act.cgroup:
-            return Each([victim for process in act.processes if (victim := self._hands.seize(process))])
+            return seize_each(self._hands.seize, act.processes)
         whole = self._hands.enclose(act.cgroup, act.inode)
         if whole is None:
             return Each([])

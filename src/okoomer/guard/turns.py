@@ -131,8 +131,8 @@ class TakingTurns:
 
     @property
     def knows(self) -> bool:
-        """Whether it was looked who of a family waits, so that a rule can take jobs in its place."""
-        return bool(self._waiting and self._seen)
+        """Whether it is known who waits, so that a rule can take jobs in the place of their family."""
+        return bool(self._waiting)
 
     def listing(self, now: float) -> list[tuple[int, str, float, str]]:
         """Who waits: pid, name, seconds, and why."""
@@ -191,7 +191,7 @@ class TakingTurns:
 
     def instead(self, rule: Rule, choice: Choice, snapshot: Snapshot) -> Choice:
         """A rule's choice, with the youngest jobs in the place of their family (see policy.spend)."""
-        if not self._waiting:
+        if not self.knows:
             return choice
         full = effective_swap(snapshot) <= SPARE * snapshot.swap.total
         return spend(choice, self._seen, self._members, full, rule.tentative)

@@ -38,10 +38,14 @@ class Victim:
         Raises:
             OSError: It is not permitted, or the process is gone.
         """
-        # The list of threads is read while the process lives: nothing of it is read once it has to die. If the signal
-        # reaches it, the pid was still its own when the list was read.
-        self._threads = kernel.threads(self._proc, self.pid) if number == SIGKILL else []
+        if number == SIGKILL:
+            self.brace()
         pidfd_send_signal(self.pidfd, number)
+
+    def brace(self) -> None:
+        """Reads its threads while it lives: nothing of it is read once it has to die."""
+        # If the signal reaches it, the pid was still its own when the list was read.
+        self._threads = kernel.threads(self._proc, self.pid)
 
     def hasten(self) -> None:
         """All that makes it die fast once it has had its SIGKILL."""
@@ -92,7 +96,7 @@ class Hands:
         # Loaded long before it is needed where the policy is about cgroups, and never where it is not.
         from okoomer.guard.band import enclose
 
-        return enclose(self._proc, path, inode, self._hold, self._reaper, self._note)
+        return enclose(self._proc, path, inode, self._hold, self._note)
 
     def _hold(self, pid: int) -> Victim | None:
         try:

@@ -12,7 +12,7 @@ from time import sleep
 
 from okoomer.events.model import Late
 from okoomer.guard.doze import CALM
-from okoomer.guard.each import Each
+from okoomer.guard.each import seize_each
 from okoomer.kernel import meminfo
 from okoomer.kernel.clock import monotonic
 from okoomer.kernel.files import Source
@@ -80,8 +80,8 @@ class Watchdog:
         name, processes = self.best
         killed = 0
         if found and found[0].available < self.short:
-            seized = Each([victim for process in processes if (victim := self._hands.seize(process))])
+            seized = seize_each(self._hands.seize, processes)
             reached, _ = seized.signal(SIGKILL)
             seized.close()
-            killed = next(iter(reached), 0)
+            killed = reached[0] if reached else 0
         self._emit(Late(late, killed, name if killed else ""))

@@ -228,10 +228,15 @@ def _in_memory(proc: str, pid: int | str) -> tuple[int, int]:
         return 0, 0
 
 
+def _after_name(proc: str, pid: int | str) -> list[bytes]:
+    """The fields of /proc/PID/stat behind the name, which may hold anything: the state first (proc_pid_stat(5))."""
+    return read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+
+
 def waited(proc: str, pid: int | str) -> int:
     """How often a process has waited for a page; 0 where it is gone."""
     try:
-        return int(read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()[9])
+        return int(_after_name(proc, pid)[9])
     except (OSError, ValueError, IndexError):
         return 0
 
@@ -240,7 +245,7 @@ def worked(proc: str, pid: int) -> int:
     """A figure that changes when a process does anything: CPU time in ticks, and faults that had to wait; 0 where it is
     gone."""
     try:
-        fields = read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()
+        fields = _after_name(proc, pid)
         return int(fields[9]) + int(fields[11]) + int(fields[12])
     except (OSError, ValueError, IndexError):
         return 0
@@ -249,7 +254,7 @@ def worked(proc: str, pid: int) -> int:
 def foreground(proc: str, pid: int) -> int:
     """The process group that has the terminal of a process; none of them if it has no terminal, or is gone."""
     try:
-        return int(read(f"{proc}/{pid}/stat").rpartition(b")")[2].split()[5])
+        return int(_after_name(proc, pid)[5])
     except (OSError, ValueError, IndexError):
         return -1
 
